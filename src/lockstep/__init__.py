@@ -1,0 +1,1 @@
+"""Lockstep trains many neural networks as one."""

@@ -1,0 +1,34 @@
+"""What to train, as data: frozen, typed, hashable, comparable, storable. Knows nothing of torch."""
+
+from lockstep.spec.base import Frozen, Vary
+from lockstep.spec.data import DataSpec, Kind, Task
+from lockstep.spec.fit import FitSpec, parse_assignments, read_settings
+from lockstep.spec.network import Mlp, Preprocess
+from lockstep.spec.optimizers import SGD, Adam, AdamW, Optimizer
+from lockstep.spec.schedules import ConstantLR, CosineAnnealingLR, Schedule
+from lockstep.spec.training import Loss, Population, Training, TrainSpec, candidates
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "DataSpec",
+    "FitSpec",
+    "Frozen",
+    "Kind",
+    "Loss",
+    "Mlp",
+    "Optimizer",
+    "Population",
+    "Preprocess",
+    "Schedule",
+    "Task",
+    "TrainSpec",
+    "Training",
+    "Vary",
+    "candidates",
+    "parse_assignments",
+    "read_settings",
+]

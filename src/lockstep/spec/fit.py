@@ -1,0 +1,114 @@
+"""The whole of what ``lockstep fit`` trains, as data, and how flags, files and keywords come together in it."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+import yaml
+
+from lockstep.errors import SpecError
+from lockstep.spec.base import unknown_key
+from lockstep.spec.data import DataSpec
+from lockstep.spec.network import Mlp, Preprocess
+from lockstep.spec.training import TrainSpec
+
+
+class FitSpec(TrainSpec):
+    """A recipe with every number filled in: data → preprocess → model → loss → optimiser."""
+
+    recipe: str = "mlp"
+    data: DataSpec = DataSpec()
+    preprocess: Preprocess = Preprocess()
+    model: Mlp = Mlp()
+
+    def override(self, settings: dict[str, Any]) -> Self:
+        """A copy with nested ``settings`` laid over this one.
+
+        Naming another optimiser or schedule starts from that one's own defaults.
+        """
+        return type(self).parse(_merge(self.model_dump(mode="json"), settings, type(self)))
+
+    def to_toml(self) -> str:
+        """The spec as TOML that ``read_settings`` reads back."""
+        return tomli_w.dumps(_none_in_words(self.model_dump(mode="json")))
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any], model: Any = None) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if model is not None and key not in model.model_fields:
+            raise SpecError(unknown_key(key, model))
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            renamed = "name" in value and value["name"] != base[key].get("name")
+            merged[key] = value if renamed and key != "loss" else _merge(base[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _none_in_words(value: Any) -> Any:
+    """TOML has no null: ``none`` stands for it, as on the command line."""
+    if isinstance(value, dict):
+        return {key: _none_in_words(item) for key, item in value.items()}
+    return "none" if value is None else value
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """``["optimizer.lr=3e-3", "model.hidden=256,256"]`` as nested settings.
+
+    A value is JSON where it is JSON (numbers, true, null, lists), a list where it has commas, else the text itself.
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise SpecError(f"A setting is key=value, however: {assignment!r}. For example: --set optimizer.lr=3e-3.")
+        nest(settings, path, parse_value(text.strip()))
+    return settings
+
+
+def nest(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    """Put ``value`` at ``path`` in nested dictionaries, making those on the way."""
+    *parents, last = path
+    for parent in parents:
+        settings = settings.setdefault(parent, {})
+        if not isinstance(settings, dict):
+            raise SpecError(f"{'.'.join(path)} is set twice, once as a whole and once in part. Give one of the two.")
+    settings[last] = value
+
+
+def parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    if "," in text:
+        return [parse_value(part.strip()) for part in text.split(",") if part.strip()]
+    return text
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The nested settings in a TOML, YAML or JSON file; an error names the file, the place and the reason."""
+    if not path.is_file():
+        raise SpecError(f"The spec file must exist, however there is none at {path}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        match path.suffix.lower():
+            case ".toml":
+                settings = tomllib.loads(text)
+            case ".yaml" | ".yml":
+                settings = yaml.safe_load(text)
+            case ".json":
+                settings = json.loads(text)
+            case suffix:
+                raise SpecError(f"A spec file is .toml, .yaml or .json, however: {suffix or 'no ending'} ({path}).")
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"The spec file {path} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(settings, dict):
+        raise SpecError(f"A spec file holds settings by name, however {path} holds {type(settings).__name__}.")
+    return settings

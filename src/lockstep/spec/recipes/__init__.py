@@ -1,0 +1,32 @@
+"""Recipes: functions from (kind of data, task, rows) to a spec with every number filled in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lockstep.errors import SpecError
+from lockstep.spec.data import Kind, Task
+from lockstep.spec.fit import FitSpec
+from lockstep.spec.recipes.mlp import mlp
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way to choose a spec: ``make(kind, task, rows)``."""
+
+    name: str
+    summary: str
+    make: Callable[[Kind, Task, int], FitSpec]
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in [
+        Recipe("mlp", "multi-layer perceptron: (Linear, BatchNorm, ReLU, Dropout) × 2, Linear; AdamW, cosine", mlp),
+    ]
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise SpecError(f"There is no recipe {name!r}. Known: {', '.join(RECIPES)}. See: lockstep recipes.")
+    return RECIPES[name]

@@ -1,0 +1,27 @@
+"""Learning-rate schedules as data. Names and meaning are ``torch.optim.lr_scheduler``'s."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lockstep.spec.base import Frozen, number
+
+
+class ConstantLR(Frozen):
+    """The same rate throughout."""
+
+    name: Literal["constant"] = "constant"
+
+
+class CosineAnnealingLR(Frozen):
+    """Half a cosine from ``lr`` to ``eta_min`` over ``T_max`` epochs, by epoch (Loshchilov and Hutter 2017, no restarts).
+
+    ``T_max=None`` is the length of the run.
+    """
+
+    name: Literal["cosine"] = "cosine"
+    T_max: int | None = Field(default=None, gt=0)
+    eta_min: number(least=0) = 0.0  # type: ignore[valid-type]
+
+
+Schedule = Annotated[ConstantLR | CosineAnnealingLR, Field(discriminator="name")]

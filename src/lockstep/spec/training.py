@@ -1,0 +1,98 @@
+"""How a population is trained, as data: loss, optimiser, schedule, length, stopping, and who its members are."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from lockstep.spec.base import Frozen, Vary, number
+from lockstep.spec.optimizers import AdamW, Optimizer
+from lockstep.spec.schedules import CosineAnnealingLR, Schedule
+
+S = TypeVar("S", bound=Frozen)
+LossName = Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae"]
+
+
+def integers(value: Any) -> Any:
+    """One integer, a list or ``"3,7"``: a tuple of integers."""
+    match value:
+        case bool() | None:
+            return value
+        case int():
+            return (value,)
+        case str():
+            return tuple(int(part) for part in value.split(",") if part.strip())
+        case list():
+            return tuple(value)
+    return value
+
+
+Integers = Annotated[tuple[int, ...], BeforeValidator(integers)]
+
+
+class Loss(Frozen):
+    """What is minimised. ``auto`` follows the task; losses work on logits.
+
+    ``class_weights`` is ``"balanced"`` (inverse frequency, mean 1 over rows) or one weight per class in the order of
+    the classes. ``label_smoothing`` is torch's: the target is ``(1 − ε)·onehot + ε/C``.
+    """
+
+    name: LossName = "auto"
+    label_smoothing: number(least=0, below=1) = 0.0  # type: ignore[valid-type]
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+
+
+class Training(Frozen):
+    """The length of the run and what ends it.
+
+    ``patience`` epochs without a better ``monitor`` on the member's own validation rows retire the member; its best
+    weights are kept in any case. ``clip_norm`` bounds the norm of each member's whole gradient (None: no bound).
+    """
+
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    clip_norm: number(above=0) | None = 1.0  # type: ignore[valid-type]
+    patience: int | None = Field(default=None, ge=1)
+    monitor: Literal["valid_loss", "valid_metric"] = "valid_loss"
+
+
+class Population(Frozen):
+    """Members are candidates × folds × seeds, candidates outermost.
+
+    ``folds=1`` is one holdout of ``valid_size``. Seeds are ``seed``, ``seed + 1``, …. ``members`` trains just those of
+    the population, each as it would be trained among all.
+    """
+
+    folds: int = Field(default=5, ge=1)
+    seeds: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+    valid_size: float = Field(default=0.2, gt=0, lt=1)
+    members: Integers | None = None
+
+
+class TrainSpec(Frozen):
+    """Everything about training that does not depend on the kind of data or network."""
+
+    loss: Loss = Loss()
+    optimizer: Optimizer = AdamW()
+    schedule: Schedule = CosineAnnealingLR()
+    training: Training = Training()
+    population: Population = Population()
+
+
+def candidates(spec: S) -> list[tuple[dict[str, Any], S]]:
+    """Each combination of the axes in ``spec``: (what was chosen, by dotted path; the spec with nothing left to vary).
+
+    The first axis varies slowest. A spec without axes is its own single candidate, with no choices.
+    """
+    axes = list(spec.axes())
+    if not axes:
+        return [({}, spec)]
+    (path, axis), *_ = axes
+    return [
+        ({path: value} | choices, concrete)
+        for value in axis.values
+        for choices, concrete in candidates(spec.replace(path, value))
+    ]
+
+
+__all__ = ["Integers", "Loss", "LossName", "Population", "TrainSpec", "Training", "Vary", "candidates", "integers"]
