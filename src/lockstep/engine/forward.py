@@ -1,0 +1,39 @@
+"""A stack's outputs without training: for validation, prediction and tests."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from lockstep.engine.population import Rows
+from lockstep.engine.stack import Stack, Tensors
+from lockstep.engine.step import Resident, gather
+
+_CHUNK = 2048
+
+
+@torch.no_grad()
+def outputs_on_own_rows(
+    stack: Stack, params: Tensor, buffers: Tensors, data: Resident, rows: Sequence[Rows]
+) -> list[Tensor]:
+    """Each member's outputs ``[N_k, …]`` on its own rows, all members at once, in chunks of rows."""
+    longest = max(len(own) for own in rows)
+    padded = torch.from_numpy(np.stack([np.resize(own, longest) for own in rows])).to(params.device)
+    views = stack.layout.views(params)
+    forward = vmap(lambda p, b, inputs: stack.call(p, b, inputs, training=False))
+    parts = [
+        forward(views, buffers, tuple(gather(x, part) for x in data.inputs)) for part in padded.split(_CHUNK, dim=1)
+    ]
+    outputs = torch.cat(parts, dim=1)
+    return [output[: len(own)] for output, own in zip(outputs, rows, strict=True)]
+
+
+@torch.no_grad()
+def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Every member's outputs ``[K, N, …]`` on the same rows."""
+    views = stack.layout.views(params)
+    forward = vmap(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
+    parts = zip(*(x.split(_CHUNK) for x in inputs), strict=True)
+    return torch.cat([forward(views, buffers, part) for part in parts], dim=1)

@@ -1,0 +1,117 @@
+"""Many modules of one structure as one: their tensors stacked along a leading axis ``K``, and taken out again."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lockstep.network.layers.dropout import KeyedDropout, key_dropout, keyed_dropouts
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each parameter lies in a row of ``P`` numbers."""
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [prod(shape) for shape in self.shapes]
+
+    @property
+    def total(self) -> int:
+        return sum(self.sizes)
+
+    def views(self, flat: Tensor) -> Tensors:
+        """The parameters ``[K, *shape]`` by name, as views of ``flat`` ``[K, P]`` (or without ``K``, of ``[P]``)."""
+        parts = flat.split(self.sizes, dim=-1)
+        named = zip(self.names, parts, self.shapes, strict=True)
+        return {name: part.unflatten(-1, shape) if shape else part.squeeze(-1) for name, part, shape in named}
+
+    def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The opposite of ``views`` for ``[K, *shape]`` tensors: one ``[K, P]``."""
+        return torch.cat([tensors[name].reshape(len(tensors[name]), -1) for name in self.names], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """``K`` modules lifted: one module without storage for each mode, and what fills it, stacked.
+
+    ``originals`` are the modules as they were made, one per member; ``taken_out`` returns a trained copy of one.
+    """
+
+    layout: Layout
+    params: Tensor
+    buffers: Tensors
+    dropouts: tuple[str, ...]
+    train_form: nn.Module
+    eval_form: nn.Module
+    originals: tuple[nn.Module, ...]
+
+    def call(self, params: Tensors, buffers: Tensors, inputs: tuple[Tensor, ...], *, training: bool) -> Tensor:
+        """One member's output; under ``vmap`` all members'. Buffers that the module changes are changed in place."""
+        form = self.train_form if training else self.eval_form
+        for module in form.modules():
+            if isinstance(module, KeyedDropout):
+                module.calls = 0
+        output = functional_call(form, (params, buffers), inputs)
+        if not isinstance(output, Tensor):
+            raise TypeError(f"a module must return one tensor, however: {type(output).__name__}")
+        return output
+
+    def taken_out(self, position: int, params: Tensor, buffers: Tensors) -> nn.Module:
+        """The ordinary module at ``position`` with the given parameters ``[P]`` and buffers, in eval mode, on the CPU.
+
+        The user's own dropout is back in its place.
+        """
+        module = copy.deepcopy(self.originals[position])
+        with torch.no_grad():
+            own = dict(module.named_parameters()) | dict(module.named_buffers())
+            for name, value in (self.layout.views(params) | buffers).items():
+                if name in own:
+                    own[name].copy_(value)
+        return module.eval()
+
+
+def structure(module: nn.Module) -> tuple[object, ...]:
+    """What must be equal for two modules to share a stack: classes, names, shapes and types; not the dropout rate."""
+    return (
+        tuple((name, type(child)) for name, child in module.named_modules()),
+        tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()),
+        tuple((name, b.shape, b.dtype) for name, b in module.named_buffers()),
+    )
+
+
+def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
+    """Stack modules of one structure on ``device``. Parameters that need no gradient travel with the buffers."""
+    trained = {name: p for name, p in modules[0].named_parameters() if p.requires_grad}
+    layout = Layout(tuple(trained), tuple(p.shape for p in trained.values()))
+    dtype = next(iter(trained.values())).dtype
+    keyed = [key_dropout(copy.deepcopy(module), dtype) for module in modules]
+    params = torch.stack(
+        [torch.cat([dict(module.named_parameters())[name].detach().reshape(-1) for name in trained]) for module in keyed]
+    )
+    fixed = [_fixed(module) for module in keyed]
+    buffers = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
+    form = keyed[0].to("meta")
+    return Stack(
+        layout=layout,
+        params=params.to(device),
+        buffers={name: buffer.to(device) for name, buffer in buffers.items()},
+        dropouts=tuple(name for name, _ in keyed_dropouts(form)),
+        train_form=form.train(),
+        eval_form=copy.deepcopy(form).eval(),
+        originals=tuple(modules),
+    )
+
+
+def _fixed(module: nn.Module) -> Tensors:
+    frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    return frozen | {name: buffer.detach() for name, buffer in module.named_buffers()}

@@ -1,0 +1,77 @@
+"""The step, written once: gather a batch, forward, loss, backward, clip, update.
+
+An executor takes the step and returns a faster one that does the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+
+from lockstep.engine.stack import Stack, Tensors
+from lockstep.engine.state import State
+from lockstep.network.losses import LossFunction
+from lockstep.optim import Rule, clip_factors
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """The data, on the device once: ``inputs`` each ``[N, …]``, ``targets`` ``[N, …]``."""
+
+    inputs: tuple[Tensor, ...]
+    targets: Tensor
+
+    def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The rows ``[K, B]`` as inputs and targets ``[K, B, …]``."""
+        return tuple(gather(x, rows) for x in self.inputs), gather(self.targets, rows)
+
+
+def gather(x: Tensor, rows: Tensor) -> Tensor:
+    return x.index_select(0, rows.reshape(-1)).unflatten(0, rows.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What one step needs beside state and rows; every tensor has a row per member.
+
+    ``loss`` are the loss's numbers ``[K, …]``, ``keys`` the dropouts' ``[K, places]``, ``factors`` the optimiser's
+    ``[K, 1]``, ``clip`` the largest gradient norm ``[K]``.
+    """
+
+    loss: Tensors
+    keys: Tensor
+    factors: Tensors
+    clip: Tensor
+
+
+Step = Callable[[State, Tensor, Numbers], tuple[Tensor, Tensor]]
+
+
+def make_step(stack: Stack, data: Resident, loss: LossFunction, rule: Rule) -> Step:
+    """The step of a stack: ``step(state, rows [K, B], numbers)`` changes ``state`` and returns the losses ``[K]`` and
+    the norms ``[K, L]`` of the gradient of each parameter."""
+
+    def member_loss(
+        params: Tensors, buffers: Tensors, keys: Tensor, inputs: tuple[Tensor, ...], target: Tensor, numbers: Tensors
+    ) -> tuple[Tensor, Tensors]:
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        keyed = {f"{name}.key": keys[place] for place, name in enumerate(stack.dropouts)}
+        output = stack.call(params, buffers | keyed, inputs, training=True)
+        return loss(output, target, numbers), buffers
+
+    backward = vmap(grad_and_value(member_loss, has_aux=True))
+
+    def step(state: State, rows: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
+        inputs, target = data.batch(rows)
+        params = stack.layout.views(state.params)
+        grads, (losses, state.buffers) = backward(params, state.buffers, numbers.keys, inputs, target, numbers.loss)
+        with torch.no_grad():
+            flat = stack.layout.join(grads)
+            norms = torch.stack([part.norm(dim=1) for part in flat.split(stack.layout.sizes, dim=1)], dim=1)
+            flat.mul_(clip_factors(norms.norm(dim=1), numbers.clip)[:, None])
+            rule.update(state.params, flat, state.moments, numbers.factors)
+        return losses, norms
+
+    return step

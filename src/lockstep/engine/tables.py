@@ -1,0 +1,51 @@
+"""The numbers of an epoch's steps, as tables: every hyper-parameter, rate and key of every member.
+
+Made on the host in float64 before the epoch starts, moved to the device once; the steps only look rows up.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.engine.population import Member
+from lockstep.engine.step import Numbers
+from lockstep.network.layers.dropout import dropout_keys
+from lockstep.optim import Rule, epoch_rates
+from lockstep.spec import Frozen, TrainSpec
+
+
+def column(members: Sequence[Member], read: Callable[[TrainSpec], Any]) -> Tensor:
+    """One number per member, ``[K]`` float64."""
+    return torch.tensor([float(read(member.spec)) for member in members], dtype=torch.float64)
+
+
+def numbers_of(members: Sequence[Member], part: Callable[[TrainSpec], Frozen]) -> dict[str, Tensor]:
+    """Every float field of one part of the members' specs (the optimiser's, say), each ``[K]``."""
+    names = [name for name, value in part(members[0].spec)._fields().items() if isinstance(value, float)]
+    return {name: column(members, lambda spec, name=name: getattr(part(spec), name)) for name in names}  # type: ignore[misc]
+
+
+def epoch_tables(
+    members: Sequence[Member], rule: Rule, places: int, losses: dict[str, Tensor], epoch: int, steps: int, like: Tensor
+) -> tuple[list[Numbers], Tensor]:
+    """The ``Numbers`` of each step of epoch ``epoch`` (from 0), typed and placed as ``like``; the last rates ``[K]``.
+
+    ``losses`` are the loss's numbers, which stay the same.
+    """
+    spec = members[0].spec
+    optimizer = numbers_of(members, lambda spec: spec.optimizer)
+    schedule = numbers_of(members, lambda spec: spec.schedule) | {"lr": optimizer["lr"]}
+    rates = epoch_rates(spec.schedule, schedule, epoch, spec.training.epochs, steps)
+    factors = rule.coefficients(optimizer, rates, epoch * steps)
+    names, table = list(factors), torch.stack(list(factors.values()), dim=1).to(like.device, like.dtype)
+    seeds = np.array([member.seed for member in members])
+    keys = torch.from_numpy(dropout_keys(seeds, epoch * steps + np.arange(steps), places)).to(like.device)
+    clip = column(members, lambda spec: float("inf") if spec.training.clip_norm is None else spec.training.clip_norm)
+    clip = clip.to(like.device, like.dtype)
+    return [
+        Numbers(losses, keys[s], {name: row[:, None] for name, row in zip(names, table[s].unbind(0), strict=True)}, clip)
+        for s in range(steps)
+    ], rates[-1]

@@ -1,0 +1,100 @@
+"""From modules and members to trained members: one stack per structure, trained one stack after another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lockstep.engine.loop import Finished, Problem, Progress, start, train_stack
+from lockstep.engine.population import Member, Population
+from lockstep.engine.records import Observer
+from lockstep.engine.stack import Stack, Tensors, lift, structure
+from lockstep.errors import TrainingError
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A population after training: its stacks, and for each chosen member how it ended and where it lies."""
+
+    stacks: tuple[Stack, ...]
+    members: tuple[Member, ...]
+    finished: tuple[Finished, ...]
+    places: tuple[tuple[int, int], ...]
+
+    def module(self, position: int) -> nn.Module:
+        """The trained module of the member at ``position`` in ``members``, plain, with its best weights."""
+        stack, row = self.places[position]
+        done = self.finished[position]
+        return self.stacks[stack].taken_out(row, done.params, done.buffers)
+
+
+def make_modules(make: Callable[[Member], nn.Module], members: Sequence[Member]) -> list[nn.Module]:
+    """``make(member)`` for each member, under the member's own seed; the caller's random state is left alone."""
+    modules = []
+    with torch.random.fork_rng(devices=[]):
+        for member in members:
+            torch.manual_seed(member.seed)
+            modules.append(make(member))
+    return modules
+
+
+def train_population(
+    population: Population,
+    modules: Sequence[nn.Module],
+    problem: Problem,
+    device: torch.device,
+    *,
+    observers: Sequence[Observer] = (),
+    keep: Callable[[int, Progress], None] = lambda stack, progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train the chosen members. ``problem.loss_numbers`` have a row per chosen member.
+
+    ``keep`` gets the number of the stack and its progress after every epoch.
+    """
+    members = population.training
+    groups: dict[object, list[int]] = {}
+    for position, (member, module) in enumerate(zip(members, modules, strict=True)):
+        groups.setdefault((structure(module), *kinds(member)), []).append(position)
+
+    stacks, finished, places = [], {}, {}
+    for number, positions in enumerate(groups.values()):
+        stack = lift([modules[position] for position in positions], device)
+        ours = [members[position] for position in positions]
+        own = replace(problem, loss_numbers=rows(problem.loss_numbers, positions))
+        done = train_stack(
+            stack, ours, own, start(stack, ours), observers=observers, stop=stop,
+            keep=lambda progress, number=number: keep(number, progress),  # type: ignore[misc]
+        )  # fmt: skip
+        stacks.append(stack)
+        for row, position in enumerate(positions):
+            finished[position], places[position] = done[row], (number, row)
+    order = range(len(members))
+    return Trained(tuple(stacks), members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
+
+
+def kinds(member: Member) -> tuple[object, ...]:
+    """What of a member's spec is structure, and not a number that can differ within a stack."""
+    spec = member.spec
+    return (type(spec.optimizer), getattr(spec.optimizer, "nesterov", None), type(spec.schedule))
+
+
+def rows(numbers: Tensors, positions: Sequence[int]) -> dict[str, Tensor]:
+    return {name: number[list(positions)] for name, number in numbers.items()}
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one; an explicit device that is not there is an error."""
+    match name:
+        case "auto":
+            kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            return torch.device(kind)
+        case "cuda" if not torch.cuda.is_available():
+            raise TrainingError("device must exist here, however: cuda, and this torch sees no CUDA GPU. Use --device cpu.")
+        case "mps" if not torch.backends.mps.is_available():
+            raise TrainingError("device must exist here, however: mps, and this torch sees none. Use --device cpu.")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise TrainingError(f"device must be auto, cpu, cuda or mps, however: {name!r}.") from None

@@ -1,0 +1,215 @@
+"""``lockstep.train``: any ``nn.Module``, a whole population of it, in one stack."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from lockstep.data import Fold, make_splits
+from lockstep.engine.forward import outputs_on_all_rows
+from lockstep.engine.loop import Problem
+from lockstep.engine.population import Member, make_population
+from lockstep.engine.step import Resident
+from lockstep.engine.train import Trained, make_modules, pick_device, train_population
+from lockstep.errors import DataError, SpecError
+from lockstep.jobs.interrupt import stop_on_interrupt
+from lockstep.jobs.progress import progress
+from lockstep.network.losses import LOSSES, LossFunction
+from lockstep.runs import History
+from lockstep.spec import AdamW, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, TrainSpec, Vary
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What ``lockstep.train`` returns. ``members`` are those that were trained, in the population's order."""
+
+    members: tuple[Member, ...]
+    history: pl.DataFrame
+    trained: Trained
+
+    def member(self, index: int) -> nn.Module:
+        """The trained network of member ``index`` (its number in the whole population): a plain module in eval mode,
+        with the weights of its best epoch, on the CPU."""
+        return self.trained.module(self._position(index))
+
+    @cached_property
+    def leaderboard(self) -> pl.DataFrame:
+        """One row per member, best validation loss first (last train loss where there are no validation rows)."""
+        by = "valid_loss" if self.history["valid_loss"].is_not_nan().any() else "train_loss"
+        ends = {m.index: done for m, done in zip(self.members, self.trained.finished, strict=True)}
+        best = self.history.filter(
+            pl.col("epoch") == pl.col("member").replace_strict({i: d.best_epoch for i, d in ends.items()})
+        )
+        choices = pl.DataFrame(
+            [{"member": m.index, **{k: str(v) for k, v in m.choices.items()}, "best_epoch": ends[m.index].best_epoch,
+              "epochs": ends[m.index].epochs, "ended": ends[m.index].ended} for m in self.members]
+        )  # fmt: skip
+        columns = ["member", "candidate", "fold", "seed", "train_loss", "valid_loss", "valid_metric"]
+        return choices.join(best.select(columns), on="member", how="left").sort(by, nulls_last=True)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Every member's outputs ``[K, N, …]`` on the rows of ``x``, in the order of ``members``."""
+        parts: dict[int, np.ndarray] = {}
+        for number, stack in enumerate(self.trained.stacks):
+            positions = [p for p, (s, _) in enumerate(self.trained.places) if s == number]
+            done = [self.trained.finished[p] for p in positions]
+            params = torch.stack([one.params for one in done])
+            buffers = {name: torch.stack([one.buffers[name] for one in done]) for name in stack.buffers}
+            inputs = tuple(as_input(part, params) for part in (x if isinstance(x, tuple | list) else (x,)))
+            for position, output in zip(
+                positions, outputs_on_all_rows(stack, params, buffers, inputs).cpu().numpy(), strict=True
+            ):
+                parts[position] = output
+        return np.stack([parts[position] for position in range(len(self.members))])
+
+    def _position(self, index: int) -> int:
+        known = [member.index for member in self.members]
+        if index not in known:
+            raise SpecError(f"member must be one that was trained ({known[0]} … {known[-1]}), however: {index}.")
+        return known.index(index)
+
+    def __repr__(self) -> str:
+        return f"Result of {len(self.members)} members\n{self.leaderboard}"
+
+
+def train(
+    make_module: Callable[[], nn.Module],
+    data: Any,
+    valid: Any = None,
+    *,
+    loss: str | Loss | Callable[[Tensor, Tensor], Tensor] = "cross_entropy",
+    optimizer: Optimizer = AdamW(),  # noqa: B008  (frozen)
+    schedule: Schedule = CosineAnnealingLR(),  # noqa: B008
+    epochs: int = 100,
+    batch_size: int | None = None,
+    clip_norm: float | list[float] | Vary | None = None,
+    patience: int | None = None,
+    folds: int | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    members: Sequence[int] | None = None,
+    device: str = "auto",
+    executor: str = "eager",
+    quiet: bool = False,
+) -> Result:
+    """Train a population of ``make_module()``: candidates × folds × seeds, stacked, in one fused step.
+
+    ``make_module`` is called once per member under ``torch.manual_seed(that member's seed)``. ``data`` is ``(x, y)``
+    of tensors or arrays (``x`` a tuple for several inputs), a map-style ``Dataset`` or its ``DataLoader`` (whose batch
+    size it then is; 128 otherwise); ``valid`` likewise. A list where a number belongs is an axis of candidates.
+    Without ``valid``, ``folds=n`` cross-validates. ``loss`` is a name, a ``Loss`` or a function (output, target) → mean
+    loss. Each member keeps the weights of its best epoch by validation loss (the last epoch without validation rows)
+    and stops after ``patience`` epochs without a better one.
+
+    Raises ``SpecError`` for settings, ``DataError`` for data.
+    """
+    inputs, targets = unpack(data, "data")
+    if batch_size is None:
+        batch_size = data.batch_size if isinstance(data, DataLoader) and data.batch_size else 128
+    own_loss = not isinstance(loss, str | Loss)
+    spec = TrainSpec(
+        loss=Loss(name="auto") if own_loss else loss if isinstance(loss, Loss) else Loss(name=loss),  # type: ignore[arg-type]
+        optimizer=optimizer,
+        schedule=schedule,
+        training=Training(epochs=epochs, batch_size=batch_size, clip_norm=clip_norm, patience=patience),
+        population=Population(folds=folds or 1, seeds=seeds, seed=seed, members=tuple(members) if members is not None else None),
+    )
+    rows = len(targets)
+    if valid is not None:
+        valid_inputs, valid_targets = unpack(valid, "valid")
+        inputs = tuple(torch.cat([a, b]) for a, b in zip(inputs, valid_inputs, strict=True))
+        targets = torch.cat([targets, valid_targets])
+    population = make_population(spec, split_rows(rows, targets, folds, seed, spec))
+    if patience is not None and len(population.members[0].valid_rows) == 0:
+        raise SpecError(f"patience needs validation rows, however: patience={patience}. Give valid=(x, y) or folds=5.")
+
+    where = pick_device(device)
+    modules = make_modules(lambda member: make_module(), population.training)
+    like = next(modules[0].parameters())
+    resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_target(targets, like, where))
+    name = "" if own_loss else spec.loss.name
+    problem = Problem(
+        resident, plain_loss(loss) if own_loss else LOSSES[known(name)], name,  # type: ignore[arg-type]
+        loss_numbers(population.training, like, where), population.steps, population.batch_size, executor,
+    )  # fmt: skip
+    history = History(population.identities)
+    with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
+        trained = train_population(population, modules, problem, where, observers=[history, show], stop=stop)
+    return Result(population.training, history.frame(), trained)
+
+
+def known(name: str) -> str:
+    if name not in LOSSES:
+        raise SpecError(f"loss must be one of {', '.join(LOSSES)} or a function, however: {name!r}.")
+    return name
+
+
+def plain_loss(loss: Any) -> LossFunction:
+    return lambda output, target, numbers: loss(output, target)
+
+
+def loss_numbers(members: Sequence[Member], like: Tensor, device: torch.device) -> dict[str, Tensor]:
+    """The loss's numbers that the specs hold, a row per member: smoothing and explicit class weights."""
+    numbers = {}
+    if any(member.spec.loss.label_smoothing for member in members):
+        smoothing = [float(member.spec.loss.label_smoothing) for member in members]
+        numbers["label_smoothing"] = torch.tensor(smoothing, dtype=like.dtype, device=device)
+    weights = members[0].spec.loss.class_weights
+    if isinstance(weights, tuple):
+        numbers["class_weights"] = torch.tensor(weights, dtype=like.dtype, device=device).repeat(len(members), 1)
+    return numbers
+
+
+def split_rows(
+    rows: int, targets: Tensor, folds: int | None, seed: int, spec: TrainSpec
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The (train, validation) rows of each fold: the user's own validation rows, or a cross-validation, or none."""
+    everything = np.arange(rows)
+    if folds is None:
+        return [(everything, np.arange(rows, len(targets)))]
+    if len(targets) > rows:
+        raise SpecError(f"valid and folds exclude each other, however: folds={folds} and valid rows. Leave one out.")
+    classes = targets.dtype == torch.int64 and targets.dim() == 1
+    splits = make_splits(
+        targets.numpy() if targets.dim() == 1 else everything, "multiclass" if classes else "regression",
+        folds=folds, valid_size=spec.population.valid_size, test_size=0.0, seed=seed,
+    )  # fmt: skip
+    return [(fold.train, fold.valid) for fold in splits.folds if isinstance(fold, Fold)]
+
+
+def unpack(data: Any, name: str) -> tuple[tuple[Tensor, ...], Tensor]:
+    """(x, y), a ``Dataset`` or a ``DataLoader`` as inputs ``[N, …]`` and targets ``[N, …]``."""
+    if isinstance(data, DataLoader):
+        data = data.dataset
+    if isinstance(data, Dataset):
+        data = default_collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise DataError(f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {type(data).__name__}.")
+    x, y = data
+    inputs = tuple(torch.as_tensor(part) for part in (x if isinstance(x, tuple | list) else (x,)))
+    target = torch.as_tensor(y)
+    if not len(target):
+        raise DataError(f"{name} must have rows, however: 0.")
+    for part in inputs:
+        if len(part) != len(target):
+            raise DataError(f"{name} must have as many rows in x as in y, however: {len(part)} and {len(target)}.")
+    if not target.is_floating_point():
+        target = target.long()
+    return inputs, target
+
+
+def as_input(x: Any, like: Tensor, device: torch.device | None = None) -> Tensor:
+    """On the device; floats in the module's own precision, other types as they are."""
+    x = torch.as_tensor(x)
+    x = x.to(like.dtype) if x.is_floating_point() else x
+    return x.to(device or like.device)
+
+
+def as_target(y: Tensor, like: Tensor, device: torch.device) -> Tensor:
+    return (y.to(like.dtype) if y.is_floating_point() else y).to(device)

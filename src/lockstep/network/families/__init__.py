@@ -1,0 +1,1 @@
+"""Bodies: the network proper, one file per family."""

@@ -1,0 +1,71 @@
+"""Heads: the output layer for the task, and what its outputs mean."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lockstep.errors import SpecError
+from lockstep.spec import Task
+
+LOSS_OF_TASK = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
+LOSSES_FOR_TASK = {
+    "binary": ("binary_cross_entropy", "cross_entropy"),
+    "multiclass": ("cross_entropy",),
+    "regression": ("mse", "mae"),
+}
+
+
+class Logits(nn.Linear):
+    """Linear to one logit per class ``[B, C]``, or to the single logit ``[B, 1]`` of a binary task."""
+
+
+class Regression(nn.Module):
+    """Linear to one number, in the target's own units ``[B, 1]``: the layer works on the standardised target."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int, centre: float, spread: float) -> None:
+        super().__init__()
+        self.output = nn.Linear(features, 1)
+        self.register_buffer("centre", torch.tensor(centre))
+        self.register_buffer("spread", torch.tensor(spread))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.output(h) * self.spread + self.centre
+
+
+def loss_for(task: Task, wanted: str) -> str:
+    """The loss of a task: the wanted one if it suits, the usual one for ``auto``."""
+    if wanted == "auto":
+        return LOSS_OF_TASK[task]
+    if wanted not in LOSSES_FOR_TASK[task]:
+        raise SpecError(
+            f"loss.name must suit the task: a {task} target takes {' or '.join(LOSSES_FOR_TASK[task])}, however: {wanted}."
+        )
+    return wanted
+
+
+def fit_head(loss: str, features: int, classes: int, target: NDArray[np.generic]) -> nn.Module:
+    """The head for a loss; a regression's units come from the given (training) targets."""
+    match loss:
+        case "cross_entropy":
+            return Logits(features, classes)
+        case "binary_cross_entropy":
+            return Logits(features, 1)
+    spread = float(np.std(target))
+    return Regression(features, float(np.mean(target)), spread if spread > 0 else 1.0)
+
+
+def to_prediction(loss: str, output: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What outputs ``[…, N, C]`` say: probabilities ``[…, N, C]`` (two columns for a binary task), or numbers ``[…, N]``."""
+    z = output.astype(np.float64)
+    match loss:
+        case "cross_entropy":
+            z = np.exp(z - z.max(axis=-1, keepdims=True))
+            return z / z.sum(axis=-1, keepdims=True)
+        case "binary_cross_entropy":
+            p = 0.5 * (1 + np.tanh(0.5 * z[..., 0]))
+            return np.stack([1 - p, p], axis=-1)
+    return z[..., 0]

@@ -1,0 +1,103 @@
+"""Dropout whose mask is a pure function of (member's seed, step, place), so that a member's masks are its own.
+
+torch's dropout draws from one stream for everything that runs, so a network's masks depend on who trains beside it.
+Here the mask comes from a 32-bit integer hash of a key and the element's index. The key changes at every step and is
+handed in as a buffer: under ``vmap`` each member has its own, and the same member alone sees the same mask.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_GOLDEN = -1640531527  # 0x9E3779B9 as int32: 2³²/φ spreads consecutive indices over all 32 bits
+_MIX1 = 2146121005  # 0x7FEB352D and 0x846CA68B: Wellons' lowbias32, avalanche bias 0.17
+_MIX2 = -2073254261
+
+
+class KeyedDropout(nn.Module):
+    """Inverted dropout with a keyed mask; stands in for ``nn.Dropout`` (``features=0``) and ``nn.Dropout1d/2d/3d``.
+
+    Shape: any → the same. For the feature forms one bit is drawn per (sample, channel), as torch does.
+    Buffers, one number per member in a stack: ``threshold`` int32 (an element is kept when its hash is at least that),
+    ``scale`` (1/(1 − p), 0 for p = 1), ``key`` int32 (set by the step).
+    """
+
+    threshold: Tensor
+    scale: Tensor
+    key: Tensor
+
+    def __init__(self, p: float, *, features: bool = False, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.features = features
+        self.calls = 0
+        edge = min(round(p * 2**32) - 2**31, 2**31 - 1)
+        self.register_buffer("threshold", torch.tensor(edge, dtype=torch.int32), persistent=False)
+        self.register_buffer("scale", torch.tensor(0.0 if p == 1 else 1 / (1 - p), dtype=dtype), persistent=False)
+        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        # A module that one forward pass calls several times draws another mask each time.
+        key = self.key + self.calls * 40503 if self.calls else self.key
+        self.calls += 1
+        shape = x.shape[:2] + (1,) * (x.dim() - 2) if self.features else x.shape
+        return x * self.mask(shape, key, x.device).to(x.dtype) * self.scale.to(x.dtype)
+
+    def mask(self, shape: torch.Size | tuple[int, ...], key: Tensor, device: torch.device) -> Tensor:
+        """Which elements are kept, boolean, of the given shape."""
+        index = torch.arange(int(np.prod(shape)), dtype=torch.int32, device=device).view(shape)
+        return hash32(index * _GOLDEN ^ key) >= self.threshold
+
+
+def hash32(x: Tensor) -> Tensor:
+    """Wellons' lowbias32, a bijection of the 32-bit integers with near-perfect avalanche; int32 → int32.
+
+    The masks after the shifts make them logical ones: torch has no unsigned 32-bit arithmetic.
+    """
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * _MIX1
+    x = x ^ ((x >> 15) & 0x1FFFF)
+    return x * _MIX2
+
+
+def dropout_keys(seeds: NDArray[np.int64], steps: NDArray[np.int64], places: int) -> NDArray[np.int32]:
+    """The keys ``[S, K, places]`` of the given steps (counted from the start of training) of members ``seeds``."""
+    mixed = _splitmix(np.asarray(seeds, dtype=np.uint64))[None, :, None]
+    mixed = _splitmix(mixed ^ np.asarray(steps, dtype=np.uint64)[:, None, None])
+    mixed = _splitmix(mixed ^ (np.arange(places, dtype=np.uint64)[None, None, :] << np.uint64(32)))
+    return (mixed >> np.uint64(32)).astype(np.uint32).view(np.int32)
+
+
+def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64 (Steele, Lea and Flood 2014), one output per input."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def key_dropout(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Swap every torch dropout in ``module`` for its keyed form, in place; returns the module."""
+    if (keyed := _keyed(module, dtype)) is not module:
+        return keyed
+    for name, child in module.named_children():
+        setattr(module, name, key_dropout(child, dtype))
+    return module
+
+
+def _keyed(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    match module:
+        case nn.Dropout():
+            keyed = KeyedDropout(module.p, dtype=dtype)
+        case nn.Dropout1d() | nn.Dropout2d() | nn.Dropout3d():
+            keyed = KeyedDropout(module.p, features=True, dtype=dtype)
+        case _:
+            return module
+    return keyed.train(module.training)
+
+
+def keyed_dropouts(module: nn.Module) -> list[tuple[str, KeyedDropout]]:
+    """The keyed dropouts in a module, by name, in the order that gives each its place."""
+    return [(name, child) for name, child in module.named_modules() if isinstance(child, KeyedDropout)]

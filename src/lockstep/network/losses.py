@@ -1,0 +1,104 @@
+"""Losses on logits, for one member: (output, target, numbers) → a number. ``numbers`` are the member's own scalars.
+
+Each is its ``torch.nn.functional`` namesake with mean reduction, with two differences: what torch takes as a Python
+number (label smoothing) may be a tensor here, so that it can differ from member to member in a stack; and the
+regression losses divide the error by ``scale``, the spread of the target on the member's training rows.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Numbers = Mapping[str, Tensor]
+LossFunction = Callable[[Tensor, Tensor, Numbers], Tensor]
+
+
+def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """Softmax cross-entropy. ``output`` ``[B, C]`` logits (or ``[B, C, …]``), ``target`` ``[B]`` int64.
+
+    ``label_smoothing`` ε and ``class_weights`` ``[C]`` as in ``torch.nn.functional.cross_entropy``:
+    ``(1 − ε) Σ w_y·nll / Σ w_y + (ε/C) Σᵢ Σ_c w_c·nll_ic / Σ w_y``.
+    """
+    nll = -F.log_softmax(output, dim=1)
+    nll_true = nll.gather(1, target.unsqueeze(1)).squeeze(1)
+    weights = numbers.get("class_weights")
+    if weights is None:
+        loss, spread = nll_true.mean(), nll.mean()
+    else:
+        shaped = weights.view(-1, *(1,) * (nll.dim() - 2))
+        w_true = weights[target]
+        loss = (w_true * nll_true).sum() / w_true.sum()
+        spread = (shaped * nll).sum() / w_true.sum() / nll.shape[1]
+    smoothing = numbers.get("label_smoothing")
+    return loss if smoothing is None else (1 - smoothing) * loss + smoothing * spread
+
+
+def binary_cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """Sigmoid cross-entropy. ``output`` ``[B]`` or ``[B, 1]`` logits, ``target`` of the same length, 0 or 1.
+
+    Smoothing moves the target to ``(1 − ε)·y + ε/2``, the two-class case of ``cross_entropy``.
+    """
+    output, target = _align(output, target)
+    smoothing = numbers.get("label_smoothing")
+    soft = target if smoothing is None else (1 - smoothing) * target + smoothing / 2
+    loss = F.softplus(output) - soft * output
+    weights = numbers.get("class_weights")
+    if weights is None:
+        return loss.mean()
+    w = torch.where(target > 0.5, weights[1], weights[0])
+    return (w * loss).sum() / w.sum()
+
+
+def mse(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """Mean squared error, in units of the squared ``scale``."""
+    output, target = _align(output, target)
+    error = output - target
+    return (error if "scale" not in numbers else error / numbers["scale"]).square().mean()
+
+
+def mae(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """Mean absolute error, in units of ``scale``."""
+    output, target = _align(output, target)
+    error = (output - target).abs().mean()
+    return error if "scale" not in numbers else error / numbers["scale"]
+
+
+def _align(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """A last axis of length 1 on one side only is no axis: ``[B, 1]`` against ``[B]`` would broadcast to ``[B, B]``."""
+    if output.dim() == target.dim() + 1 and output.shape[-1] == 1:
+        output = output.squeeze(-1)
+    if output.shape != target.shape:
+        raise ValueError(f"output and target must have one shape, however: {list(output.shape)}, {list(target.shape)}")
+    return output, target.to(output.dtype)
+
+
+LOSSES: dict[str, LossFunction] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mse": mse,
+    "mae": mae,
+}
+
+
+def metric_name(loss: str) -> str:
+    """The metric that is reported beside a loss while training."""
+    return {"cross_entropy": "accuracy", "binary_cross_entropy": "accuracy", "mse": "rmse", "mae": "mae"}.get(loss, "")
+
+
+def metric(loss: str, output: Tensor, target: Tensor) -> Tensor:
+    """That metric for one member: ``output`` ``[N, …]``, ``target`` ``[N]`` → a number; NaN where there is none."""
+    match loss:
+        case "cross_entropy":
+            return (output.argmax(1) == target).double().mean()
+        case "binary_cross_entropy":
+            output, target = _align(output, target)
+            return ((output > 0) == (target > 0.5)).double().mean()
+        case "mse":
+            output, target = _align(output, target)
+            return (output.double() - target.double()).square().mean().sqrt()
+        case "mae":
+            output, target = _align(output, target)
+            return (output.double() - target.double()).abs().mean()
+    return torch.tensor(float("nan"))
