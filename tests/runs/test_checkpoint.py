@@ -34,10 +34,10 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.arrays[name], array)
 
 
-def test_only_the_newest_checkpoint_stays_also_within_one_epoch(tmp_path: Path) -> None:
-    for epoch, value in [(1, 1), (2, 2), (2, 3), (2, 4)]:
+def test_the_last_checkpoint_written_counts_and_stays_whatever_its_epoch(tmp_path: Path) -> None:
+    for epoch, value in [(1, 1), (9, 2), (9, 3), (2, 4)]:
         write_checkpoint(tmp_path, epoch, {"w": np.full(1, value)}, {})
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000002-3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["000004-epoch-000002"]
     assert read_checkpoint(tmp_path).arrays["w"] == 4
 
 
@@ -47,11 +47,11 @@ def test_a_failed_checkpoint_leaves_the_one_before(tmp_path: Path, monkeypatch: 
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(RunError, match="must have room"):
             write_checkpoint(tmp_path, 2, {"w": np.ones(1)}, {})
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001"]
+    assert [path.name for path in tmp_path.iterdir()] == ["000001-epoch-000001"]
 
 
 def test_without_a_complete_checkpoint_the_error_says_so(tmp_path: Path) -> None:
-    (tmp_path / ".epoch-000001.1-0.tmp").mkdir()
+    (tmp_path / ".000001-epoch-000001.1-0.tmp").mkdir()
     assert newest_checkpoint(tmp_path) is None
     with pytest.raises(RunError, match="no complete checkpoint"):
         read_checkpoint(tmp_path)

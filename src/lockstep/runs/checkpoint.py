@@ -1,7 +1,8 @@
 """The state of a training that still goes on: one folder per checkpoint, complete as soon as it has its name.
 
-``checkpoint/epoch-000012/`` holds ``state.safetensors``, ``progress.json`` and ``history.parquet``. It is written under
-another name and then renamed, which is atomic; only then is the one before it deleted. So the newest is always whole.
+``checkpoint/000007-epoch-000012/`` (the seventh, after epoch 12) holds ``state.safetensors``, ``progress.json`` and
+``history.parquet``. It is written under another name and then renamed, which is atomic; only then is the one before it
+deleted. So the newest is always whole.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ from lockstep.runs.files import (
 )
 from lockstep.runs.weights import Arrays, read_arrays, to_bytes
 
-_NAME = re.compile(r"epoch-(\d+)(?:-(\d+))?")
+_NAME = re.compile(r"(\d+)-epoch-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def write_checkpoint(
     history: pl.DataFrame | None = None,
 ) -> Path:
     """Put a complete state into ``folder`` in place of the last one; a kill at any moment leaves one of the two."""
-    target = _free_name(folder, epoch)
+    number = max((number for number, _, _ in _complete(folder)), default=0) + 1
+    target = folder / f"{number:06d}-epoch-{epoch:06d}"
     temp = temporary(target)
     try:
         temp.mkdir(parents=True)
@@ -77,7 +79,7 @@ def write_checkpoint(
 def newest_checkpoint(folder: Path) -> tuple[int, Path] | None:
     """The epoch and the folder of the last complete state, None where there is none."""
     found = _complete(folder)
-    return (found[-1][0][0], found[-1][1]) if found else None
+    return (found[-1][1], found[-1][2]) if found else None
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -122,17 +124,15 @@ def read_frame(path: Path) -> pl.DataFrame:
         raise RunError(f"The run is damaged: {path} is not a whole parquet file ({reason}). Copy it again.") from None
 
 
-def _complete(folder: Path) -> list[tuple[tuple[int, int], Path]]:
-    """The complete states in ``folder``, oldest first."""
+def _complete(folder: Path) -> list[tuple[int, int, Path]]:
+    """The complete states in ``folder`` as (number, epoch, path), oldest first.
+
+    The number and not the epoch orders them, for a second stack of a population starts at epoch 1 again.
+    """
     if not folder.is_dir():
         return []
     matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
-    return sorted(((int(match[1]), int(match[2] or 1)), path) for match, path in matches if match)
-
-
-def _free_name(folder: Path, epoch: int) -> Path:
-    again = [order[1] for order, _ in _complete(folder) if order[0] == epoch]
-    return folder / (f"epoch-{epoch:06d}-{max(again) + 1}" if again else f"epoch-{epoch:06d}")
+    return sorted((int(match[1]), int(match[2]), path) for match, path in matches if match)
 
 
 def _sweep(folder: Path, keep: Path) -> None:

@@ -1,0 +1,325 @@
+"""What a user sees while it runs: a live panel in a terminal, plain lines elsewhere, a line of HTML in a notebook."""
+
+import contextlib
+import html
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from lockstep.findings import Finding
+
+if TYPE_CHECKING:
+    from lockstep.engine.records import EpochRecord
+
+_STYLES = {"info": "cyan", "warning": "yellow", "severe": "bold red"}
+
+
+class Display(Protocol):
+    """What a job tells its user through. Called with an epoch's record it is an observer of the loop."""
+
+    def say(self, text: str) -> None:
+        """A sentence that stays on the screen."""
+
+    def finding(self, finding: Finding) -> None:
+        """Something noticed, with its remedy."""
+
+    def phase(self, text: str) -> None:
+        """What is being done now, until the next phase: ``"Reading the data"``."""
+
+    def __call__(self, record: "EpochRecord") -> None: ...
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Display]:
+    """Yield the display that fits where the program runs. It writes to stderr, so stdout stays the result's own."""
+    display = _choose(quiet)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def _choose(quiet: bool) -> Display:
+    if quiet:
+        return Silent()
+    if _in_notebook():
+        return Notebook()
+    console = Console(stderr=True)
+    return Panel(console) if console.is_terminal and not console.is_dumb_terminal else Lines()
+
+
+def _in_notebook() -> bool:
+    """Whether this process is a Jupyter kernel (IPython is then loaded already; nothing is imported to ask)."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class Tally:
+    """Where the training stands, from its records: pure arithmetic, no output.
+
+    A member that has ended keeps its last values, so that a mean doesn't jump because a member left.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = self.epochs = self.training = self.network_epochs = 0
+        self.metric = ""
+        self.ended: dict[int, str] = {}
+        self.elapsed = 0.0
+        self._last: dict[int, tuple[float, float, float]] = {}
+        self._pace = 0.0
+
+    @property
+    def members(self) -> int:
+        return len(self._last)
+
+    def add(self, record: "EpochRecord") -> None:
+        first = record.epoch <= self.epoch or self.epoch == 0  # also the first of a population's next stack
+        self.epoch, self.epochs, self.metric = record.epoch, record.epochs, record.metric
+        self.training = len(record.members) - len(record.ended)
+        self.network_epochs += len(record.members)
+        self.elapsed += record.seconds
+        # The recent pace: later epochs are cheaper, as members have left, and the first carries the start's cost.
+        self._pace = record.seconds if first else 0.7 * self._pace + 0.3 * record.seconds
+        values = zip(record.train_loss, record.valid_loss, record.valid_metric, strict=True)
+        self._last |= {int(member): value for member, value in zip(record.members, values, strict=True)}
+        self.ended |= record.ended
+
+    def losses(self) -> list[tuple[str, str]]:
+        """(name, mean ± standard deviation over members) of what was measured."""
+        values = np.array(list(self._last.values()), dtype=float).reshape(-1, 3)
+        named = zip(("train loss", "valid loss", f"valid {self.metric}"), values.T, strict=True)
+        return [(name, spread(column)) for name, column in named if np.isfinite(column).any()]
+
+    def rate(self) -> str:
+        per_second = self.network_epochs / self.elapsed if self.elapsed > 0 else 0.0
+        unit = "epochs/s" if self.members == 1 else "network-epochs/s"
+        return f"{per_second:,.{0 if per_second >= 100 else 1}f} {unit}"
+
+    def left(self) -> str:
+        """The time left if nobody stops early."""
+        return f"at most {duration(self._pace * (self.epochs - self.epoch))} left"
+
+    def networks(self) -> str:
+        still = "" if self.training == self.members else f", {self.training:,} still training"
+        return self._count() + still
+
+    def _count(self) -> str:
+        return f"{self.members:,} network{'s' if self.members != 1 else ''}"
+
+    def line(self) -> str:
+        width = len(str(self.epochs))
+        parts = [f"epoch {self.epoch:>{width}}/{self.epochs}", *(f"{name} {value}" for name, value in self.losses())]
+        return " · ".join([*parts, self.networks(), self.rate(), *([self.left()] if self.training else [])])
+
+    def summary(self) -> str:
+        text = f"Trained {self._count()} in {duration(self.elapsed)} ({self.rate()})"
+        counts = {reason: list(self.ended.values()).count(reason) for reason in sorted(set(self.ended.values()))}
+        if set(counts) - {"finished"}:
+            text += ": " + ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        at_last = ", ".join(f"{name} {value}" for name, value in self.losses())
+        return f"{text}. At the end: {at_last}." if at_last else f"{text}."
+
+
+def spread(values: "np.ndarray[Any, np.dtype[np.float64]]") -> str:
+    """Mean ± standard deviation of the finite values; the mean alone where there is one."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 1:
+        return f"{finite[0]:.4g}"
+    return f"{finite.mean():.4g} ± {finite.std(ddof=1):.2g}"
+
+
+def duration(seconds: float) -> str:
+    """``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def sentence(finding: Finding) -> str:
+    """A finding as text: what, on what evidence, what to do."""
+    evidence = f" ({finding.evidence.rstrip('.')})" if finding.evidence else ""
+    what = finding.what.rstrip(".")
+    return f"{finding.severity}: {what}{evidence}. {finding.remedy}".rstrip()
+
+
+class Silent:
+    """Nothing."""
+
+    def say(self, text: str) -> None: ...
+
+    def finding(self, finding: Finding) -> None: ...
+
+    def phase(self, text: str) -> None: ...
+
+    def __call__(self, record: "EpochRecord") -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """Plain lines for a log: the first epoch, the last, and some between, fewer the longer it runs."""
+
+    def __init__(self) -> None:
+        self._tally: Tally | None = None
+        self._printed = 0.0
+        self._pending = False
+
+    def say(self, text: str) -> None:
+        # A log that can't be written to any more must not end a training that goes on without it.
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
+
+    def finding(self, finding: Finding) -> None:
+        self.say(sentence(finding))
+
+    def phase(self, text: str) -> None:
+        self._finish()
+        self.say(f"{text} …")
+
+    def __call__(self, record: "EpochRecord") -> None:
+        first = self._tally is None
+        tally = self._tally = self._tally or Tally()
+        tally.add(record)
+        self._pending = True
+        if first or time.monotonic() - self._printed >= max(2.0, 0.05 * tally.elapsed):
+            self._print_epoch()
+
+    def _print_epoch(self) -> None:
+        if self._tally is not None and self._pending:
+            self.say(self._tally.line())
+            self._printed, self._pending = time.monotonic(), False
+
+    def _finish(self) -> None:
+        if self._tally is not None:
+            self._print_epoch()
+            self.say(self._tally.summary())
+            self._tally = None
+
+    def close(self) -> None:
+        self._finish()
+
+
+class Panel:
+    """A terminal: what is being done, or a bar with the numbers under it, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tally: Tally | None = None
+        self._spinner = Spinner("dots", text="")
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=8, transient=True)
+        self._live.start()
+
+    def say(self, text: str) -> None:
+        self._console.print(escape(text), highlight=False)
+
+    def finding(self, finding: Finding) -> None:
+        style = _STYLES[finding.severity]
+        label, rest = sentence(finding).split(":", 1)
+        self._console.print(f"[{style}]{label}:[/{style}]{escape(rest)}", highlight=False)
+
+    def phase(self, text: str) -> None:
+        self._finish()
+        self._spinner.update(text=Text(f"{text} …"))
+
+    def __call__(self, record: "EpochRecord") -> None:
+        self._tally = self._tally or Tally()
+        self._tally.add(record)
+
+    def _render(self) -> Group | Spinner | Text:
+        # The refresh thread asks while the loop may be putting a record in: a half-read tally only flickers.
+        tally = self._tally
+        if tally is None:
+            return self._spinner if self._spinner.text else Text("")
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            Text(f"epoch {tally.epoch}/{tally.epochs}", style="bold"),
+            ProgressBar(total=max(tally.epochs, 1), completed=tally.epoch, width=30),
+            Text(tally.networks()),
+            Text(tally.rate(), style="green"),
+            Text(tally.left(), style="cyan"),
+        )
+        numbers = Text("  ").join(Text.assemble((f"{name} ", "dim"), value) for name, value in tally.losses())
+        return Group(bar, numbers)
+
+    def _finish(self) -> None:
+        if self._tally is not None:
+            tally, self._tally = self._tally, None
+            self.say(tally.summary())
+
+    def close(self) -> None:
+        self._finish()
+        self._live.stop()
+
+
+class Notebook:
+    """A notebook: one output that is updated in place, and what was said above it."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._said: list[str] = []
+        self._phase = ""
+        self._tally: Tally | None = None
+        self._drawn = 0.0
+        self._handle: Any = display({"text/html": "", "text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+    def say(self, text: str) -> None:
+        self._said.append(html.escape(text))
+        self._draw()
+
+    def finding(self, finding: Finding) -> None:
+        label, rest = sentence(finding).split(":", 1)
+        self._said.append(f"<b>{label}:</b>{html.escape(rest)}")
+        self._draw()
+
+    def phase(self, text: str) -> None:
+        self._finish()
+        self._phase = f"{text} …"
+        self._draw()
+
+    def __call__(self, record: "EpochRecord") -> None:
+        self._tally = self._tally or Tally()
+        self._tally.add(record)
+        if time.monotonic() - self._drawn >= 0.3:
+            self._draw()
+
+    def _draw(self) -> None:
+        now = html.escape(self._tally.line() if self._tally else self._phase)
+        bar = ""
+        if self._tally:
+            bar = f'<progress max="{self._tally.epochs}" value="{self._tally.epoch}" style="width:20em"></progress><br>'
+        text = "".join(f"<div>{line}</div>" for line in self._said) + f"<div>{bar}{now}</div>"
+        plain = html.unescape("\n".join([*self._said, now])).replace("<b>", "").replace("</b>", "")
+        self._handle.update({"text/html": text, "text/plain": plain}, raw=True)
+        self._drawn = time.monotonic()
+
+    def _finish(self) -> None:
+        if self._tally is not None:
+            tally, self._tally = self._tally, None
+            self._said.append(html.escape(tally.summary()))
+
+    def close(self) -> None:
+        self._finish()
+        self._phase = ""
+        self._draw()
+
+
+__all__ = ["Display", "duration", "progress", "sentence", "spread"]
