@@ -115,7 +115,7 @@ class Tally:
         return f"at most {duration(self._pace * (self.epochs - self.epoch))} left"
 
     def networks(self) -> str:
-        still = "" if self.training == self.members else f", {self.training:,} still training"
+        still = "" if self.training in (0, self.members) else f", {self.training:,} still training"
         return self._count() + still
 
     def _count(self) -> str:
@@ -250,14 +250,13 @@ class Panel:
             return self._spinner if self._spinner.text else Text("")
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
+            ProgressBar(total=max(tally.epochs, 1), completed=tally.epoch, width=28),
             Text(f"epoch {tally.epoch}/{tally.epochs}", style="bold"),
-            ProgressBar(total=max(tally.epochs, 1), completed=tally.epoch, width=30),
-            Text(tally.networks()),
-            Text(tally.rate(), style="green"),
             Text(tally.left(), style="cyan"),
         )
-        numbers = Text("  ").join(Text.assemble((f"{name} ", "dim"), value) for name, value in tally.losses())
-        return Group(bar, numbers)
+        losses = [Text.assemble((f"{name} ", "dim"), value) for name, value in tally.losses()]
+        numbers = Text(" · ", no_wrap=True, overflow="ellipsis").join(losses)
+        return Group(bar, Text(f"{tally.networks()} · {tally.rate()}", style="green"), numbers)
 
     def _finish(self) -> None:
         if self._tally is not None:
