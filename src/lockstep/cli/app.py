@@ -1,0 +1,48 @@
+"""The program ``lockstep``: its verbs, and what it answers without one."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from lockstep.cli.errors import guarded
+from lockstep.cli.evaluate import evaluate
+from lockstep.cli.fit import fit
+from lockstep.cli.plan import plan
+from lockstep.cli.predict import predict
+from lockstep.cli.recipes import recipes
+from lockstep.cli.report import report
+from lockstep.cli.runs import runs
+
+app = typer.Typer(
+    name="lockstep",
+    help="Train many neural networks as one: a data file in, an evaluated and reusable network out.",
+    epilog="Try it: lockstep fit sklearn:digits",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for verb in (fit, predict, evaluate, report, plan, recipes, runs):
+    app.command()(verb)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(version("lockstep-nn"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code: 0, 2 for what the user can cure, 1 for a defect, 130 for Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(guarded(lambda: app(given or ["--help"], prog_name="lockstep", standalone_mode=False)))

@@ -1,0 +1,51 @@
+"""The one place where an exception becomes a line on stderr and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from lockstep.errors import LockstepError
+
+DEFECT, USER, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+
+def guarded(run: Callable[[], object]) -> int:
+    """Run it and return the exit code, having said on stderr what went wrong (``LOCKSTEP_DEBUG=1``: with traceback)."""
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        # Who read our output has enough (head, less). Python would complain at exit when it flushes, so give it a sink.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("Interrupted.", INTERRUPTED)
+    except LockstepError as error:
+        return _say(f"error: {error}", USER)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong flag; typer's own class for it has moved between versions
+            return _say(f"error: {_usage(error)}", USER)
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _say(
+            f"error: {what}\nThis is a defect of Lockstep, not of your input. Please report it with the command and "
+            "what it prints under LOCKSTEP_DEBUG=1.",
+            DEFECT,
+        )
+
+
+def _say(text: str, code: int) -> int:
+    if os.environ.get("LOCKSTEP_DEBUG", "") not in ("", "0"):
+        traceback.print_exc()
+    print(text, file=sys.stderr)
+    return code
+
+
+def _usage(error: Exception) -> str:
+    message: str = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "lockstep"
+    return f"{message.rstrip('.')}. See: {command} --help"

@@ -1,0 +1,19 @@
+"""``lockstep evaluate``: how good a run is on labelled rows it has not seen."""
+
+from typing import Annotated
+
+import typer
+
+from lockstep.cli import options as o
+from lockstep.cli.text import metric_lines
+
+
+def evaluate(
+    run: o.Run, data: o.Data, json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False
+) -> None:
+    """Measure the ensemble of RUN on the rows of DATA, with 95 % intervals."""
+    from lockstep.jobs.evaluate import evaluate as job
+    from lockstep.runs.files import to_json
+
+    metrics = job(run, data)
+    print(to_json(metrics).rstrip() if json else "\n".join(metric_lines(metrics)))

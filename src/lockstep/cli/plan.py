@@ -1,0 +1,45 @@
+"""``lockstep plan``: what fit would do, without doing it."""
+
+from lockstep.cli import options as o
+from lockstep.cli.text import table
+
+
+def plan(
+    data: o.Data,
+    target: o.Target = None,
+    no_header: o.NoHeader = False,
+    valid: o.Valid = None,
+    test: o.Test = None,
+    test_size: o.TestSize = None,
+    recipe: o.Recipe = None,
+    spec: o.Spec = None,
+    settings: o.Set = None,
+    folds: o.Folds = None,
+    seeds: o.Seeds = None,
+    seed: o.Seed = None,
+    members: o.Members = None,
+    epochs: o.Epochs = None,
+    device: o.Device = "auto",
+) -> None:
+    """Say what fit would choose for DATA, and why, without training."""
+    from lockstep.jobs.plan import plan as job
+
+    choices = job(
+        data,
+        target=target,
+        header=False if no_header else None,
+        valid=valid,
+        test=test,
+        test_size=test_size,
+        recipe=recipe,
+        spec=spec,
+        set=list(settings or ()),
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        members=o.parse_members(members),
+        epochs=epochs,
+        device=device,
+    )
+    rows = [[str(choice["choice"]), str(choice["value"]), str(choice["reason"])] for choice in choices]
+    print("\n".join(table(rows, ["choice", "value", "reason"])))

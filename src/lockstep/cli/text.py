@@ -1,0 +1,56 @@
+"""Results as lines of plain text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def count(number: int, noun: str) -> str:
+    """``1 finding``, ``32,561 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> list[str]:
+    """Rows with their columns aligned, two spaces between; the last column is as wide as it is."""
+    every = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
+    if not every:
+        return []
+    widths = [max(len(row[i]) for row in every) for i in range(len(every[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, and whole numbers from a thousand on: ``0.8741``, ``12.35``, ``45,896``."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """The content of ``metrics.json`` in brief: the headline first, with intervals, and what it was measured on."""
+    named: Mapping[str, Mapping[str, float | None]] = metrics.get("metrics") or {}
+    headline = metrics.get("headline")
+    base = (metrics.get("baseline") or {}).get("metrics") or {}
+    order = sorted(named, key=lambda name: name != headline)  # stable: the rest keep their order
+    rows = [
+        [
+            name,
+            number(one.get("value")),
+            f"{number(one.get('low'))} to {number(one.get('high'))}",
+            number(base.get(name)),
+        ]
+        for name, one in ((name, named[name]) for name in order)
+    ]
+    lines = [f"The ensemble on {metrics.get('n_rows', 0):,} {metrics.get('rows', '')} rows:".replace("  ", " ")]
+    header = ["", "value", "95 % interval", "baseline"]
+    if not base:
+        rows, header = [row[:-1] for row in rows], header[:-1]
+    lines += [f"  {line}" for line in table(rows, header)]
+    if base:
+        lines.append(f"  baseline: {metrics['baseline'].get('what', '')}")
+    own = (metrics.get("out_of_fold") or {}).get(headline)
+    if own and metrics.get("rows") != "out-of-fold":
+        lines.append(
+            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {number(own.get('std'))} "
+            "(flatters a little: each chose its own best epoch on these rows)"
+        )
+    return lines
