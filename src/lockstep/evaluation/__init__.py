@@ -1,8 +1,22 @@
-"""How good predictions are and how sure that is: metrics, intervals, ensembles. Numpy and scipy, no torch."""
+"""How good predictions are and how sure that is. Numpy and scipy, no torch.
 
+Predictions are probabilities ``[N, C]`` for classes (two classes: C = 2) and ``[N]`` for regression; targets are class
+codes or numbers ``[N]``.
+"""
+
+from lockstep.evaluation.calibration import Bin, Calibration, reliability, wilson
+from lockstep.evaluation.comparison import (
+    Difference,
+    Posterior,
+    corrected_t_test,
+    correlated_bayesian_t_test,
+    probability_best,
+)
 from lockstep.evaluation.ensemble import OutOfFold, average, out_of_fold, usable
+from lockstep.evaluation.importance import Importance, permutation_importance, sample_rows
 from lockstep.evaluation.intervals import Interval, bootstrap, resamples_used
 from lockstep.evaluation.metrics import HEADLINE, LOSS, METRICS, TASK_METRICS, Baseline, Metric, baseline, score
+from lockstep.evaluation.mistakes import Mistakes, confusion_matrix, residual_sample, worst_mistakes
 
 __all__ = [
     "HEADLINE",
@@ -10,14 +24,30 @@ __all__ = [
     "METRICS",
     "TASK_METRICS",
     "Baseline",
+    "Bin",
+    "Calibration",
+    "Difference",
+    "Importance",
     "Interval",
     "Metric",
+    "Mistakes",
     "OutOfFold",
+    "Posterior",
     "average",
     "baseline",
     "bootstrap",
+    "confusion_matrix",
+    "corrected_t_test",
+    "correlated_bayesian_t_test",
     "out_of_fold",
+    "permutation_importance",
+    "probability_best",
+    "reliability",
     "resamples_used",
+    "residual_sample",
+    "sample_rows",
     "score",
     "usable",
+    "wilson",
+    "worst_mistakes",
 ]

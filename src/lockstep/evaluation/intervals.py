@@ -94,10 +94,16 @@ def _draws(
     size = max(1, min(resamples, _CHUNK // max(rows, units)))
     for start in range(0, resamples, size):
         R = min(size, resamples - start)
-        counts_NR = np.empty((units, R))
-        for r in range(R):
-            counts_NR[:, r] = np.bincount(rng.integers(0, units, units), minlength=units)
+        counts_NR = draw_counts(units, R, rng)
         yield counts_NR if unit_of_row is None else counts_NR[unit_of_row]
+
+
+def draw_counts(units: int, resamples: int, rng: np.random.Generator) -> Floats:
+    """``[N, R]``: how often each of N units is drawn by N draws with replacement, R times over."""
+    counts_NR = np.empty((units, resamples))
+    for r in range(resamples):
+        counts_NR[:, r] = np.bincount(rng.integers(0, units, units), minlength=units)
+    return counts_NR
 
 
 def _percentile(value: float, drawn: Floats, level: float) -> Interval:
