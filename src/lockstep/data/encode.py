@@ -1,0 +1,220 @@
+"""Raw rows to the arrays a network takes, by a schema: the same for training rows and for rows to come."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lockstep.data.columns import check_finite, spelling_variants
+from lockstep.data.frames import column_of
+from lockstep.data.raw import Raw, RawArrays, RawTable, listing
+from lockstep.data.schema import Column, Schema
+from lockstep.data.values import as_boolean, as_date, as_number, as_text, clean, date_part, number_style
+from lockstep.errors import DataError
+
+UNSEEN, MISSING = 0, 1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """``inputs`` of a table: numbers float32 [N, Dn] (NaN is missing) and categories int64 [N, Dc] (0 unseen,
+    1 missing, 2 + j is ``categories[j]``); of images: pixels uint8 or float32 [N, …]. ``target``: class codes int64 [N]
+    or float64 [N].
+    """
+
+    inputs: tuple[NDArray[Any], ...]
+    target: NDArray[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+
+def encode(raw: Raw, schema: Schema, *, with_target: bool) -> Encoded:
+    """``raw`` by ``schema``: columns by name in any order, further ones ignored, unseen categories as 0.
+
+    A table without names of its own is matched by order where it has just the schema's columns. Raises ``DataError``
+    for missing columns, numbers that cannot be read, labels that training did not have, and rows without a target.
+    """
+    if isinstance(raw, RawArrays):
+        if schema.kind != "images":
+            raise DataError(f"The model was trained on a table, however {raw.origin} holds images {list(raw.x.shape)}.")
+        target = _target(column_of("y", _labels(raw)), schema, raw.origin) if with_target else None
+        return Encoded((_pixels(raw, schema),), target)
+    if schema.kind == "images":
+        raise DataError(
+            f"The model was trained on images {list(schema.image_shape or ())}, however {raw.origin} is a table."
+        )
+    frame = _by_name(raw, schema, with_target)
+    numbers, categories = [], []
+    rows = np.arange(frame.height)
+    for column in schema.used_columns:
+        values = clean(frame[column.name], schema.missing)
+        if column.kind == "category":
+            categories.append(_codes(values, column))
+        else:
+            numbers += _numbers(values, column, rows, raw.origin)
+    target = _target(frame[str(schema.target)], schema, raw.origin) if with_target else None
+    return Encoded(
+        (_columns(numbers, frame.height, np.float32), _columns(categories, frame.height, np.int64)),
+        target,
+    )
+
+
+def _columns(arrays: list[NDArray[Any]], rows: int, dtype: Any) -> NDArray[Any]:
+    table = np.empty((rows, len(arrays)), dtype=dtype)
+    for index, array in enumerate(arrays):
+        table[:, index] = array
+    return table
+
+
+def _by_name(raw: RawTable, schema: Schema, with_target: bool) -> pl.DataFrame:
+    frame = raw.frame
+    needed = [column.name for column in schema.used_columns]
+    if with_target:
+        needed.append(str(schema.target))
+    lacking = [name for name in needed if name not in frame.columns]
+    if not raw.named and not with_target and frame.width == len(schema.columns):
+        return frame.rename(dict(zip(frame.columns, [column.name for column in schema.columns], strict=True)))
+    if not raw.named and with_target and lacking and frame.width == len(schema.columns) + 1:
+        order = [name for name in frame.columns if name != raw.target]
+        if raw.target is not None:
+            names = dict(zip(order, [column.name for column in schema.columns], strict=True))
+            return frame.rename(names | {raw.target: str(schema.target)})
+    if lacking == [schema.target] and raw.target is not None and raw.target not in needed:
+        return frame.rename({raw.target: str(schema.target)})
+    if lacking:
+        plural = "columns" if len(lacking) > 1 else "column"
+        raise DataError(
+            f"{raw.origin} must have the columns that the model was trained on, however it lacks the {plural} "
+            f"{listing(lacking)}. It has: {listing(frame.columns)}."
+        )
+    return frame
+
+
+def _codes(values: pl.Series, column: Column) -> NDArray[Any]:
+    meaning = {category: 2 + index for index, category in enumerate(column.categories)}
+    codes = as_text(values).replace_strict(meaning, default=UNSEEN, return_dtype=pl.Int64)
+    return codes.set(values.is_null(), MISSING).to_numpy()
+
+
+def _numbers(values: pl.Series, column: Column, rows: NDArray[np.int64], origin: str) -> list[NDArray[Any]]:
+    """The float32 columns that a number, boolean or date column gives, NaN where missing."""
+    if column.kind == "boolean":
+        return [as_boolean(values).to_numpy().astype(np.float32)]
+    if column.kind == "date":
+        dates = _dates(values, column)
+        _check_read(values, dates, column, rows, origin, "date")
+        return [
+            _float32(date_part(dates, part), column.offset if part == "days" else 0.0) for part in column.date_parts
+        ]
+    numbers = as_number(values, column.number_style)
+    _check_read(values, numbers, column, rows, origin, "number")
+    check_finite(numbers, rows, origin)
+    return [_float32(numbers, column.offset, column.scale)]
+
+
+def _dates(values: pl.Series, column: Column) -> pl.Series:
+    dates = as_date(values, column.date_format)
+    if column.date_format is not None and dates.null_count() > values.null_count():
+        other = as_date(values, None)  # another spelling, throughout the file
+        dates = other if other.null_count() < dates.null_count() else dates
+    return dates
+
+
+def _float32(numbers: pl.Series, offset: float, scale: float = 1.0) -> NDArray[Any]:
+    # The offset goes in float64: afterwards there would be nothing left of the spread.
+    values = numbers.cast(pl.Float64).to_numpy()
+    return ((values - offset) * scale).astype(np.float32)
+
+
+def _check_read(
+    values: pl.Series, read: pl.Series, column: Column, rows: NDArray[np.int64], origin: str, what: str
+) -> None:
+    unread = values.is_not_null() & read.is_null()
+    if not unread.any():
+        return
+    text = as_text(values)
+    unread &= ~text.is_in(list(column.odd)).fill_null(False)
+    if not unread.any():
+        return
+    at = int(np.flatnonzero(unread.to_numpy())[0])
+    more = f" ({unread.sum():,} such values in all)" if unread.sum() > 1 else ""
+    raise DataError(
+        f"Column {column.name} must hold {what}s as in training, however {origin} has {text[at]!r} "
+        f"in row {rows[at] + 1:,}{more}. Mend it, or leave the field empty if it is missing."
+    )
+
+
+def _target(series: pl.Series, schema: Schema, origin: str) -> NDArray[Any]:
+    values = clean(series, schema.missing)
+    if values.null_count():
+        at = int(np.flatnonzero(values.is_null().to_numpy())[0])
+        raise DataError(
+            f"Every row must have a target here, however {series.name} of {origin} is missing in "
+            f"{values.null_count():,} rows, the first being row {at + 1:,}. Leave them out."
+        )
+    if schema.task != "regression":
+        return _class_codes(values, schema, origin)
+    style = number_style(values.unique()) if values.dtype == pl.String else "plain"
+    numbers = as_number(values, style)
+    column = schema.target_column or Column(name=series.name, kind="number")
+    _check_read(
+        values, numbers, column.model_copy(update={"name": series.name}), np.arange(len(values)), origin, "number"
+    )
+    check_finite(numbers, np.arange(len(values)), origin)
+    return numbers.to_numpy().astype(np.float64)
+
+
+def _class_codes(values: pl.Series, schema: Schema, origin: str) -> NDArray[Any]:
+    text = as_text(values)
+    codes = text.replace_strict({label: i for i, label in enumerate(schema.classes)}, default=-1, return_dtype=pl.Int64)
+    if (codes < 0).any():
+        raise _other_labels(sorted(text.unique().to_list()), schema, origin)
+    return codes.to_numpy()
+
+
+def _other_labels(labels: list[str], schema: Schema, origin: str) -> DataError:
+    unknown = [label for label in labels if label not in schema.classes]
+    alike = spelling_variants((*schema.classes, *unknown))
+    cause = ""
+    if len(alike) == len(unknown):
+        dotted = all(label.rstrip(".") in schema.classes for label in unknown)
+        cause = " by a full stop at the end" if dotted else " in case or spaces alone"
+        cause = f" They differ{cause}: spell them as in training."
+    else:
+        cause = f" Training had no {listing(unknown, 6)}: correct the labels, leave these rows out, or train with them."
+    return DataError(
+        f"The labels of {origin} must be those of training, however they are {listing(labels)} here "
+        f"and {listing(schema.classes)} in training.{cause}"
+    )
+
+
+def _labels(raw: RawArrays) -> NDArray[Any]:
+    if raw.y is None:
+        raise DataError(f"{raw.origin} must have labels here, however it holds images alone.")
+    return raw.y
+
+
+def _pixels(raw: RawArrays, schema: Schema) -> NDArray[Any]:
+    x = raw.x
+    if x.shape[1:] != schema.image_shape:
+        raise DataError(
+            f"Images must have the shape of those in training, {list(schema.image_shape or ())}, "
+            f"however {raw.origin} has {list(x.shape[1:])}."
+        )
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype == np.bool_:
+        return x.astype(np.uint8)
+    with np.errstate(over="ignore"):
+        pixels = x.astype(np.float32)
+    if x.dtype.kind == "f":
+        at = np.flatnonzero(~(np.abs(pixels) <= 1e18).reshape(len(pixels), -1).all(1))
+        if len(at):
+            raise DataError(
+                f"Pixels must be finite numbers up to 1e18, however image {at[0] + 1:,} of {raw.origin} has one that "
+                f"is not (as have {len(at) - 1:,} more images). Mend or leave them out."
+            )
+    return pixels
