@@ -1,0 +1,186 @@
+"""The section on how it trained: curves, rates, gradients, and what they say."""
+
+import tomllib
+from typing import Any
+
+import polars as pl
+
+from lockstep.report import charts, history, reading
+from lockstep.report import format as fmt
+from lockstep.report.charts import Series
+from lockstep.report.figures import Figures
+from lockstep.report.files import Json, RunFiles
+from lockstep.report.history import Curves
+from lockstep.report.reading import Path, Remark
+from lockstep.report.results import choices, who
+
+
+def population(run: RunFiles) -> list[Json]:
+    """The members as the manifest lists them; where it does not, as the history shows them."""
+    listed = (run.manifest.get("population") or {}).get("members") or []
+    if listed or run.history is None:
+        return [dict(member) for member in listed]
+    columns = [name for name in ("member", "candidate", "fold", "seed") if name in run.history.columns]
+    return run.history.select(columns).unique("member", maintain_order=True).to_dicts()
+
+
+def with_history(members: list[Json], table: pl.DataFrame | None) -> list[Json]:
+    """The members with best epoch and epochs trained filled in from the history where the manifest lacks them."""
+    if table is None:
+        return members
+    facts: dict[int, Json] = {}
+    for (member,), part in table.group_by("member"):
+        fact: Json = {"epochs": part["epoch"].max()}
+        if "valid_loss" in part.columns:
+            finite = part.filter(pl.col("valid_loss").cast(pl.Float64).is_finite())
+            if finite.height:
+                fact["best_epoch"] = finite.sort("valid_loss", "epoch")["epoch"][0]
+        facts[int(str(member))] = fact
+    return [
+        {**facts.get(member.get("member", -1), {}), **{k: v for k, v in member.items() if v is not None}}
+        for member in members
+    ]
+
+
+def settings(run: RunFiles) -> Json:
+    """The spec that ran, as nested settings; empty where it cannot be read."""
+    try:
+        return tomllib.loads(run.spec)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | None:
+    """Curves and remarks; None where there is no history."""
+    if run.history is None:
+        return None
+    labels = {int(m["member"]): (who(m), choices(m) or "all") for m in members if m.get("member") is not None}
+    best = {int(m["member"]): int(m["best_epoch"]) for m in members if fmt.finite(m.get("best_epoch"))}
+    curves = history.prepare(run.history, labels, best)
+    candidates = list(dict.fromkeys(label for _, label in labels.values()))
+    if len(candidates) > 1:
+        _candidate_curves(curves, candidates, figures)
+    else:
+        _curves(curves, figures)
+    figures.tables |= {"members": curves.members, "mean": curves.mean, "best": curves.best}
+    clip = fmt.finite((settings(run).get("training") or {}).get("clip_norm"))
+    _rates(run, labels, curves, figures)
+    _gradients(run, curves, clip, figures)
+    paths = list(_paths(run, members))
+    remarks = [
+        *reading.endings(members),
+        *(
+            r
+            for r in (
+                reading.still_improving(paths),
+                reading.loss_gap(paths),
+                reading.overfitting(paths),
+                reading.clipping(curves.members["grad_norm"], clip),
+            )
+            if r
+        ),
+    ]
+    return {"remarks": remarks, "legend": _legend(curves), "metric": curves.metric}
+
+
+def _legend(curves: Curves) -> str:
+    if curves.total == 1:
+        return "The dot marks the best epoch, whose weights are kept."
+    drawn = "Each thin line is a network"
+    if curves.drawn < curves.total:
+        drawn = f"Thin lines are {curves.drawn} of the {fmt.count(curves.total)} networks"
+    text = (
+        f"{drawn}, dots mark best epochs, the thick line is the mean and the band one standard deviation to each side,"
+        " as long as every network still trains."
+    )
+    return text + (" Long runs are drawn at fewer epochs than were trained." if curves.thinned else "")
+
+
+def _has(curves: Curves, name: str) -> bool:
+    return any(v is not None for v in curves.members[name])
+
+
+def _extent(curves: Curves, *names: str) -> list[float | None]:
+    return [v for name in names for v in curves.members[name]]
+
+
+def _curves(curves: Curves, figures: Figures) -> None:
+    series = [
+        s
+        for s in (Series("train_loss", "training", "@train"), Series("valid_loss", "validation", "@model"))
+        if _has(curves, s.field)
+    ]
+    common: dict[str, Any] = {"epochs": curves.epochs, "many": curves.drawn > 12, "spread": curves.total > 1}
+    if series:
+        valid = any(s.field == "valid_loss" for s in series)
+        figures.charts["loss"] = charts.curves(
+            series, y_title="loss", scale=charts.scale_for(_extent(curves, *(s.field for s in series))),
+            title="Does it learn, and does it carry over?" if valid else "Does it learn?",
+            note="Loss on each network's own training and validation rows." if valid else "Loss on the training rows.",
+            alt=f"Training and validation loss of {curves.total} networks by epoch.",
+            best="valid_loss" if valid else None, **common,
+        )  # fmt: skip
+    if _has(curves, "valid_metric"):
+        name = fmt.metric_name(curves.metric or "metric")
+        figures.charts["metric"] = charts.curves(
+            [Series("valid_metric", "validation", "@model")], y_title=name,
+            scale=charts.scale_for(_extent(curves, "valid_metric")), title=f"Validation {name} by epoch",
+            note="On the rows that each network stops on.", alt=f"Validation {name} of {curves.total} networks by epoch.",
+            best="valid_metric", **common,
+        )  # fmt: skip
+
+
+def _candidate_curves(curves: Curves, candidates: list[str], figures: Figures) -> None:
+    metric = fmt.metric_name(curves.metric or "metric")
+    for name, field, y_title, title in (
+        ("loss", "valid_loss", "validation loss", "Validation loss by candidate"),
+        ("metric", "valid_metric", metric, f"Validation {metric} by candidate"),
+        ("train_loss", "train_loss", "training loss", "Training loss by candidate"),
+    ):
+        if _has(curves, field):
+            figures.charts[name] = charts.curves_by_candidate(
+                field, y_title=y_title, epochs=curves.epochs, scale=charts.scale_for(_extent(curves, field)),
+                title=title, note="", alt=f"{title}, {len(candidates)} candidates, by epoch.", labels=candidates,
+                many=curves.drawn > 12, best=field != "train_loss" and curves.total <= 60,
+            )  # fmt: skip
+
+
+def _rates(run: RunFiles, labels: dict[int, tuple[str, str]], curves: Curves, figures: Figures) -> None:
+    assert run.history is not None
+    rates = history.learning_rates(run.history, labels)
+    if rates is None or all(v is None for v in rates["lr"]):
+        return
+    figures.tables["rates"] = rates
+    names = list(dict.fromkeys(rates["schedule"]))
+    schedule = (settings(run).get("schedule") or {}).get("name")
+    note = "Learning rate of each epoch's last step" + (f", {schedule}." if schedule else ".")
+    scale = charts.scale_for([v for v in rates["lr"] if v]) if len(names) > 1 else {"zero": True}
+    figures.charts["schedule"] = charts.schedule(names, epochs=curves.epochs, scale=scale, by=note)
+
+
+def _gradients(run: RunFiles, curves: Curves, clip: float | None, figures: Figures) -> None:
+    assert run.history is not None
+    if _has(curves, "grad_norm"):
+        scale = charts.scale_for(_extent(curves, "grad_norm"))
+        many = curves.drawn > 12
+        figures.charts["gradient"] = charts.whole_gradient(epochs=curves.epochs, scale=scale, clip=clip, many=many)
+    if (layers := history.layer_norms(run.history)) is not None:
+        figures.tables["layers"] = layers[1]
+        figures.charts["layers"] = charts.layer_lines(layers[0], epochs=curves.epochs)
+
+
+def _paths(run: RunFiles, members: list[Json]) -> list[Path]:
+    assert run.history is not None
+    if not {"train_loss", "valid_loss"} <= set(run.history.columns):
+        return []
+    planned = int(run.manifest.get("epochs") or 0)
+    best = {m.get("member"): int(m["best_epoch"]) for m in members if fmt.finite(m.get("best_epoch"))}
+    finite = run.history.filter(
+        pl.col("valid_loss").cast(pl.Float64).is_finite() & pl.col("train_loss").cast(pl.Float64).is_finite()
+    )
+    return [
+        Path(valid=tuple(part["valid_loss"].to_list()), train=tuple(part["train_loss"].to_list()),
+             best_epoch=best[member], epochs=part.height, planned=planned or part.height)
+        for (member,), part in finite.group_by("member", maintain_order=True)
+        if member in best
+    ]  # fmt: skip
