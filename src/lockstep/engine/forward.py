@@ -1,14 +1,16 @@
 """A stack's outputs without training: for validation, prediction and tests."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.func import vmap
 
 from lockstep.engine.population import Rows
-from lockstep.engine.stack import Stack, Tensors
+from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.engine.step import Resident, gather
 
 _CHUNK = 2048
@@ -37,3 +39,23 @@ def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: 
     forward = vmap(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
     parts = zip(*(x.split(_CHUNK) for x in inputs), strict=True)
     return torch.cat([forward(views, buffers, part) for part in parts], dim=1)
+
+
+def outputs_of(modules: Sequence[nn.Module], inputs: Sequence[Any], device: torch.device) -> NDArray[Any]:
+    """The outputs ``[K, N, …]`` of plain modules, in eval mode, on the same rows.
+
+    Floats among ``inputs`` are taken in the modules' own precision, other types as they are.
+    """
+    like = next(modules[0].parameters())
+    placed = tuple(as_input(x, like, device) for x in inputs)
+    outputs: dict[int, NDArray[Any]] = {}
+    for stack, positions in lift_groups(modules, device):
+        part = outputs_on_all_rows(stack, stack.params, stack.buffers, placed).cpu().numpy()
+        outputs |= dict(zip(positions, part, strict=True))
+    return np.stack([outputs[position] for position in range(len(modules))])
+
+
+def as_input(x: Any, like: Tensor, device: torch.device) -> Tensor:
+    """On the device; floats in the precision of ``like``, other types as they are."""
+    x = torch.as_tensor(x)
+    return (x.to(like.dtype) if x.is_floating_point() else x).to(device)

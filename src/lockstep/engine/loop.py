@@ -63,6 +63,20 @@ class Progress:
     best: Best
     finished: dict[int, Finished] = field(default_factory=dict)
 
+    def weights(self) -> dict[int, Finished]:
+        """The best weights of every member so far, by position; those still training are ``interrupted`` here."""
+        now = {
+            position: Finished(
+                self.best.params[row],
+                {name: buffer[row] for name, buffer in self.best.buffers.items()},
+                int(self.best.epoch[row]),
+                self.epoch,
+                "interrupted",
+            )
+            for row, position in enumerate(self.active)
+        }
+        return self.finished | now
+
     def retire(self, ended: dict[int, Ended], epoch: int) -> None:
         """Move the members at these rows of the stack to ``finished``, and pack the others."""
         for row, reason in ended.items():

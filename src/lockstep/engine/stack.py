@@ -1,7 +1,7 @@
 """Many modules of one structure as one: their tensors stacked along a leading axis ``K``, and taken out again."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -87,6 +87,20 @@ def structure(module: nn.Module) -> tuple[object, ...]:
         tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()),
         tuple((name, b.shape, b.dtype) for name, b in module.named_buffers()),
     )
+
+
+def lift_groups(
+    modules: Sequence[nn.Module], device: torch.device, kinds: Sequence[object] | None = None
+) -> Iterator[tuple[Stack, list[int]]]:
+    """Stack what can be stacked: each stack with the positions of its members among ``modules``.
+
+    Modules share a stack when their structure and, where given, their ``kinds`` are equal.
+    """
+    groups: dict[object, list[int]] = {}
+    for position, module in enumerate(modules):
+        groups.setdefault((structure(module), kinds[position] if kinds else None), []).append(position)
+    for positions in groups.values():
+        yield lift([modules[position] for position in positions], device), positions
 
 
 def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lockstep.engine.loop import Finished, Problem, Progress, start, train_stack
 from lockstep.engine.population import Member, Population
 from lockstep.engine.records import Observer
-from lockstep.engine.stack import Stack, Tensors, lift, structure
+from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.errors import TrainingError
 
 
@@ -46,26 +46,21 @@ def train_population(
     device: torch.device,
     *,
     observers: Sequence[Observer] = (),
-    keep: Callable[[int, Progress], None] = lambda stack, progress: None,
+    keep: Callable[[Stack, Sequence[Member], Progress], None] = lambda stack, members, progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train the chosen members. ``problem.loss_numbers`` have a row per chosen member.
 
-    ``keep`` gets the number of the stack and its progress after every epoch.
+    ``keep`` gets the stack, its members and its progress after every epoch, to store them.
     """
     members = population.training
-    groups: dict[object, list[int]] = {}
-    for position, (member, module) in enumerate(zip(members, modules, strict=True)):
-        groups.setdefault((structure(module), *kinds(member)), []).append(position)
-
     stacks, finished, places = [], {}, {}
-    for number, positions in enumerate(groups.values()):
-        stack = lift([modules[position] for position in positions], device)
+    for number, (stack, positions) in enumerate(lift_groups(modules, device, [kinds(member) for member in members])):
         ours = [members[position] for position in positions]
         own = replace(problem, loss_numbers=rows(problem.loss_numbers, positions))
         done = train_stack(
             stack, ours, own, start(stack, ours), observers=observers, stop=stop,
-            keep=lambda progress, number=number: keep(number, progress),  # type: ignore[misc]
+            keep=lambda progress, stack=stack, ours=ours: keep(stack, ours, progress),  # type: ignore[misc]
         )  # fmt: skip
         stacks.append(stack)
         for row, position in enumerate(positions):

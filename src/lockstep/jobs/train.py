@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lockstep.data import Fold, make_splits
-from lockstep.engine.forward import outputs_on_all_rows
+from lockstep.engine.forward import as_input, outputs_of
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member, make_population
 from lockstep.engine.step import Resident
@@ -55,18 +55,8 @@ class Result:
 
     def predict(self, x: Any) -> np.ndarray:
         """Every member's outputs ``[K, N, …]`` on the rows of ``x``, in the order of ``members``."""
-        parts: dict[int, np.ndarray] = {}
-        for number, stack in enumerate(self.trained.stacks):
-            positions = [p for p, (s, _) in enumerate(self.trained.places) if s == number]
-            done = [self.trained.finished[p] for p in positions]
-            params = torch.stack([one.params for one in done])
-            buffers = {name: torch.stack([one.buffers[name] for one in done]) for name in stack.buffers}
-            inputs = tuple(as_input(part, params) for part in (x if isinstance(x, tuple | list) else (x,)))
-            for position, output in zip(
-                positions, outputs_on_all_rows(stack, params, buffers, inputs).cpu().numpy(), strict=True
-            ):
-                parts[position] = output
-        return np.stack([parts[position] for position in range(len(self.members))])
+        modules = [self.trained.module(position) for position in range(len(self.members))]
+        return outputs_of(modules, x if isinstance(x, tuple | list) else (x,), self.trained.stacks[0].params.device)
 
     def _position(self, index: int) -> int:
         known = [member.index for member in self.members]
@@ -202,13 +192,6 @@ def unpack(data: Any, name: str) -> tuple[tuple[Tensor, ...], Tensor]:
     if not target.is_floating_point():
         target = target.long()
     return inputs, target
-
-
-def as_input(x: Any, like: Tensor, device: torch.device | None = None) -> Tensor:
-    """On the device; floats in the module's own precision, other types as they are."""
-    x = torch.as_tensor(x)
-    x = x.to(like.dtype) if x.is_floating_point() else x
-    return x.to(device or like.device)
 
 
 def as_target(y: Tensor, like: Tensor, device: torch.device) -> Tensor:

@@ -1,0 +1,60 @@
+"""``lockstep plan``: what a fit would do, with reasons and the expected time, without doing it."""
+
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+from lockstep.engine.population import Population
+from lockstep.engine.train import train_population
+from lockstep.jobs.fit import Job, make_job
+from lockstep.jobs.prepare import prepare, settings_of
+from lockstep.jobs.progress import progress
+
+PROBE_STEPS = 5
+
+
+def plan(
+    x: Any, y: Any = None, *, spec: Any = None, set: Any = (), valid: Any = None, test: Any = None,
+    device: str = "auto", quiet: bool = False, **flags: Any,
+) -> list[dict[str, str]]:  # fmt: skip
+    """The choices a fit with the same arguments would make, each as ``{"choice", "value", "reason"}``."""
+    places = {
+        "recipe": "recipe", "target": "data.target", "header": "data.header", "test_size": "data.test_size",
+        "folds": "population.folds", "seeds": "population.seeds", "seed": "population.seed",
+        "members": "population.members", "epochs": "training.epochs",
+    }  # fmt: skip
+    settings = settings_of(spec, set, {places[name]: value for name, value in flags.items()})
+    with progress(quiet) as show:
+        job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show), device)
+        show.phase("Trying a few steps")
+        step, measure = probe(job)
+    training = job.prepared.spec.training
+    epoch = step * job.population.steps + measure
+    time_choice = {
+        "choice": "time",
+        "value": f"{epoch:.2g} s an epoch, at most {epoch * training.epochs:,.0f} s",
+        "reason": f"measured on {PROBE_STEPS} steps; members that stop early make it shorter",
+    }
+    spec_choice = {
+        "choice": "recipe",
+        "value": job.prepared.spec.recipe,
+        "reason": f"{job.prepared.schema.task} on {job.prepared.schema.rows:,} rows; {job.prepared.splits.how}",
+    }
+    return [spec_choice, *(asdict(choice) for choice in job.plan.choices), time_choice]
+
+
+def probe(job: Job) -> tuple[float, float]:
+    """Seconds per step and per validation, each the better of two tries, on this data and this machine."""
+    times = []
+    for steps in (1, PROBE_STEPS, 1, PROBE_STEPS):
+        population = Population(job.population.members, job.population.chosen, job.population.batch_size, steps)
+        short = tuple(replace(m, spec=m.spec.replace("training.epochs", 1)) for m in population.members)
+        began = time.perf_counter()
+        train_population(
+            Population(short, population.chosen, population.batch_size, steps), job.networks,
+            replace(job.problem, steps=steps), job.device,
+        )  # fmt: skip
+        times.append(time.perf_counter() - began)
+    one, many = min(times[0], times[2]), min(times[1], times[3])
+    step = max(many - one, 1e-6) / (PROBE_STEPS - 1)
+    return step, max(one - step, 0.0)

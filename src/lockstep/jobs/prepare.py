@@ -1,0 +1,179 @@
+"""From what the user says to what is trained: data read and understood, a spec with every number filled in, splits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lockstep.data import (
+    Encoded,
+    RawArrays,
+    RawTable,
+    Schema,
+    Splits,
+    check_rows,
+    drop_unlabelled,
+    encode,
+    find_leaks,
+    infer_schema,
+    make_splits,
+    read,
+)
+from lockstep.data.values import as_date, as_number, clean
+from lockstep.errors import DataError, SpecError
+from lockstep.findings import Finding
+from lockstep.jobs.progress import Display
+from lockstep.spec import DataSpec, FitSpec, parse_assignments, read_settings
+from lockstep.spec.fit import nest
+from lockstep.spec.recipes import find_recipe
+
+Raw = RawTable | RawArrays
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that is settled before training. ``sources`` are the files whose rows, one after another, are the
+    rows of ``encoded``: the data, then the user's validation rows, then the test rows."""
+
+    spec: FitSpec
+    schema: Schema
+    sources: tuple[Raw, ...]
+    encoded: Encoded
+    splits: Splits
+    groups: NDArray[np.int64] | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def target(self) -> NDArray[Any]:
+        assert self.encoded.target is not None
+        return self.encoded.target
+
+    def raw_rows(self, rows: NDArray[np.int64]) -> list[tuple[Raw, int]]:
+        """Where each row comes from: its source and its place there."""
+        starts = np.cumsum([0, *(len(source) for source in self.sources)])
+        where = np.searchsorted(starts, rows, side="right") - 1
+        return [(self.sources[w], int(row - starts[w])) for w, row in zip(where, rows, strict=True)]
+
+
+def settings_of(
+    spec: FitSpec | str | Path | None, assignments: Sequence[str] | Mapping[str, Any], flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One nested dictionary of settings: the spec file, over it ``--set``, over that the flags that were given."""
+    match spec:
+        case None:
+            settings: dict[str, Any] = {}
+        case FitSpec():
+            settings = spec.model_dump(mode="json")
+        case _:
+            settings = read_settings(Path(spec))
+    given = parse_assignments(list(assignments)) if not isinstance(assignments, Mapping) else dotted(assignments)
+    settings = overlay(settings, given)
+    for path, value in flags.items():
+        if value is not None:
+            nest(settings, path.split("."), value)
+    return settings
+
+
+def dotted(assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"optimizer.lr": 0.1}`` and ``{"optimizer": {"lr": 0.1}}`` say the same."""
+    settings: dict[str, Any] = {}
+    for key, value in assignments.items():
+        if isinstance(value, Mapping):
+            for inner, item in dotted(value).items():
+                nest(settings, [*key.split("."), inner], item)
+        else:
+            nest(settings, key.split("."), value)
+    return settings
+
+
+def overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = overlay(inner, value) if isinstance(value, Mapping) and isinstance(inner, dict) else value
+    return merged
+
+
+def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, show: Display) -> Prepared:
+    """Read the data, understand it, fill in the spec and split the rows. Raises ``DataError`` and ``SpecError``."""
+    wanted = settings.get("data", {})
+    if not isinstance(wanted, Mapping):
+        raise SpecError(f"data must hold settings by name, however: {wanted!r}. For example: data.target=price.")
+    data_spec = DataSpec.parse(dict(wanted))
+    show.phase("Reading the data")
+    raw = read(x, data_spec, y)
+    own_test = raw.test
+    schema, findings = infer_schema(raw, data_spec)
+    raw = drop_unlabelled(raw, schema)
+    recipe = find_recipe(str(settings.get("recipe", "mlp")))
+    spec = recipe.make(schema.kind, schema.task, schema.rows).override(settings)
+    spec = spec.replace("data.target", schema.target)
+
+    show.phase("Checking the data")
+    encoded = encode(raw, schema, with_target=True)
+    schema, leaks = find_leaks(raw, schema, encoded, spec.data.keep)
+    extra = {
+        "valid": None if valid is None else read(valid, spec.data),
+        "test": own_test if test is None else read(test, spec.data),
+    }
+    sources = {"data": raw} | {name: drop_unlabelled(other, schema) for name, other in extra.items() if other is not None}
+    encoded = joined([encode(source, schema, with_target=True) for source in sources.values()])
+    assert encoded.target is not None
+    ends = np.cumsum([len(source) for source in sources.values()])
+    rows = {name: np.arange(end - len(sources[name]), end) for name, end in zip(sources, ends, strict=True)}
+    groups = group_codes(sources.values(), spec.data.group)
+    splits = make_splits(
+        encoded.target, schema.task, folds=spec.population.folds, valid_size=spec.population.valid_size,
+        test_size=spec.data.test_size, seed=spec.population.seed, groups=groups,
+        times=time_codes(sources.values(), schema, spec.data.time),
+        valid_rows=rows.get("valid"), test_rows=rows.get("test"),
+    )  # fmt: skip
+    found = (*findings, *leaks, *check_rows(encoded, splits, schema))
+    for finding in found:
+        show.finding(finding)
+    return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """The rows of several sources, one after another."""
+    inputs = tuple(np.concatenate(columns) for columns in zip(*(part.inputs for part in parts), strict=True))
+    return Encoded(inputs, np.concatenate([part.target for part in parts if part.target is not None]))
+
+
+def group_codes(sources: Iterable[Raw], name: str | None) -> NDArray[np.int64] | None:
+    """Which group each row over all sources belongs to; a row without one is a group of its own."""
+    if name is None:
+        return None
+    values = pl.concat([raw_column(source, name, "data.group").cast(pl.String) for source in sources])
+    codes = values.rank("dense").cast(pl.Int64).fill_null(0).to_numpy().copy()
+    lone = np.flatnonzero(codes == 0)
+    codes[lone] = len(codes) + lone
+    return codes
+
+
+def time_codes(sources: Iterable[Raw], schema: Schema, name: str | None) -> NDArray[np.int64] | None:
+    """The rank in time of each row over all sources; a missing time is an error, for such a row has no side."""
+    if name is None:
+        return None
+    column = next((column for column in schema.columns if column.name == name), None)
+    parts = []
+    for source in sources:
+        values = clean(raw_column(source, name, "data.time"), schema.missing)
+        times = as_date(values, column.date_format) if column and column.kind == "date" else as_number(values)
+        if times.null_count():
+            raise DataError(
+                f"data.time must hold a time in every row, however {name} of {source.origin} has none that can be read "
+                f"in {times.null_count():,} rows. Mend or leave out these rows, or name another column."
+            )
+        parts.append(times.to_physical().cast(pl.Float64))
+    return pl.concat(parts).rank("dense").cast(pl.Int64).to_numpy()
+
+
+def raw_column(source: Raw, name: str, setting: str) -> pl.Series:
+    if not isinstance(source, RawTable) or name not in source.frame.columns:
+        raise SpecError(f"{setting} must name a column of {source.origin}, however: {name}.")
+    return source.frame[name]

@@ -1,0 +1,148 @@
+"""A finished (or cut-off) run, ready to use: ``lockstep.load``."""
+
+import html
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lockstep.data import RawArrays, RawTable, Schema, encode, read
+from lockstep.engine.train import pick_device
+from lockstep.errors import RunError
+from lockstep.jobs.model import Floats, Model, load_network
+from lockstep.network.heads import loss_for
+from lockstep.runs import RunFolder, open_run
+from lockstep.spec import FitSpec
+
+
+class Run:
+    """A run folder as an object. Everything is read from the folder when it is first asked for."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.path: Path = folder.path
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return self._folder.manifest()
+
+    @cached_property
+    def spec(self) -> FitSpec:
+        return self._folder.spec()
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema.model_validate_json(self._folder.schema_json())
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """The labels, in the order of the columns of ``predict_proba``; empty for regression."""
+        return self.schema.labels(np.arange(len(self.schema.classes)))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The ensemble's metrics by name, each ``{"value", "low", "high"}``; what they were measured on is
+        ``evaluation["rows"]``."""
+        return dict(self.evaluation["metrics"])
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """The content of ``metrics.json``."""
+        return self._folder.metrics()
+
+    @cached_property
+    def history(self) -> pl.DataFrame:
+        return self._folder.history()
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        return list(self.manifest.get("findings", []))
+
+    @cached_property
+    def leaderboard(self) -> pl.DataFrame:
+        """One row per member with its test and out-of-fold scores, best out-of-fold log loss or error first."""
+        rows = [
+            {"member": m["member"], "candidate": m["candidate"], "fold": m["fold"], "seed": m["seed"]}
+            | {key: str(value) for key, value in m["choices"].items()}
+            | {f"out_of_fold_{name}": value for name, value in m["out_of_fold"].items()}
+            | {f"test_{name}": value for name, value in (m["test"] or {}).items()}
+            for m in self.evaluation["members"]
+        ]
+        by = "out_of_fold_log_loss" if self.schema.classes else "out_of_fold_rmse"
+        return pl.DataFrame(rows, infer_schema_length=None).sort(by)
+
+    @cached_property
+    def model(self) -> Model:
+        """The networks. Of a run that was cut off, with the best weights of its last checkpoint."""
+        if self._folder.complete:
+            weights = {member: self._folder.weights(member) for member in self._folder.members()}
+        else:
+            weights = {}
+            for name, array in self._folder.read_checkpoint().arrays.items():
+                member, _, part = name.partition("/")
+                weights.setdefault(int(member), {})[part] = array
+        if not weights:
+            raise RunError(f"The run at {self.path} has no usable network: no member got through its first epoch.")
+        networks = {member: load_network(self.spec, self.schema, own, member) for member, own in weights.items()}
+        return Model(self.schema, loss_for(self.schema.task, self.spec.loss.name), networks, pick_device("cpu"))
+
+    def predict_proba(self, data: Any) -> Floats:
+        """Probabilities ``[N, C]``, columns as in ``classes``. ``data`` is anything ``fit`` takes, without target."""
+        if not self.schema.classes:
+            raise RunError("Probabilities need classes, however this run predicts a number. Use predict.")
+        return self.model.predict(self.inputs(data))
+
+    def predict(self, data: Any) -> NDArray[Any]:
+        """Labels in the type of the target, or numbers, ``[N]``."""
+        prediction = self.model.predict(self.inputs(data))
+        return self.schema.labels(prediction.argmax(1)) if self.schema.classes else prediction
+
+    def inputs(self, data: Any) -> tuple[NDArray[Any], ...]:
+        """Raw rows as the networks take them."""
+        return encode(self.read(data), self.schema, with_target=False).inputs
+
+    def read(self, data: Any) -> RawTable | RawArrays:
+        return read(data, self.spec.data)
+
+    def progress(self) -> str:
+        """How far the run got, in a sentence."""
+        return self._folder.progress()
+
+    def __repr__(self) -> str:
+        lines = [f"Run at {self.path}. {self.progress()}"]
+        if (self.path / "metrics.json").exists():
+            lines += [f"{name:>20} {text}" for name, text in summary(self.evaluation)]
+            lines.append(f"Measured on {self.evaluation['n_rows']:,} {self.evaluation['rows']} rows. {self.report_path}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        parts = [f"<p><b>Lockstep run</b> <code>{html.escape(str(self.path))}</code><br>{html.escape(self.progress())}</p>"]
+        if (self.path / "metrics.json").exists():
+            rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{text}</td></tr>" for name, text in summary(self.evaluation))
+            parts.append(f"<table>{rows}</table><p>{self.evaluation['n_rows']:,} {self.evaluation['rows']} rows.</p>")
+        return "".join(parts)
+
+
+def summary(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each metric as (name, "0.874 [0.869, 0.879]")."""
+    return [
+        (name, f"{number(m['value'])} [{number(m['low'])}, {number(m['high'])}]")
+        for name, m in evaluation["metrics"].items()
+    ]
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def load(path: str | Path) -> Run:
+    """The run in a folder. Raises ``RunError`` where it is missing, incomplete or damaged; never runs code from it."""
+    return Run(open_run(path))
