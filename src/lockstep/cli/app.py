@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lockstep.cli.errors import guarded
+from lockstep.cli.errors import guarded, shielded
 from lockstep.cli.evaluate import evaluate
 from lockstep.cli.fit import fit
 from lockstep.cli.plan import plan
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (fit, predict, evaluate, report, plan, recipes, runs):
-    app.command()(verb)
+    app.command()(shielded(verb))
 
 
 def _print_version(asked: bool) -> None:

@@ -1,5 +1,6 @@
 """The one place where an exception becomes a line on stderr and an exit code."""
 
+import functools
 import os
 import sys
 import traceback
@@ -12,10 +13,30 @@ from lockstep.errors import LockstepError
 DEFECT, USER, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
+class _EndedError(Exception):
+    """Ctrl-C or a closed pipe, on its way past typer, which would answer them in its own way."""
+
+
+def shielded(verb: Callable[..., object]) -> Callable[..., object]:
+    """``verb`` with its end by Ctrl-C or a closed pipe left for ``guarded`` to answer."""
+
+    @functools.wraps(verb)
+    def run(*arguments: object, **keywords: object) -> object:
+        try:
+            return verb(*arguments, **keywords)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise _EndedError from error
+
+    return run
+
+
 def guarded(run: Callable[[], object]) -> int:
     """Run it and return the exit code, having said on stderr what went wrong (``LOCKSTEP_DEBUG=1``: with traceback)."""
     try:
-        code = run()
+        try:
+            code = run()
+        except _EndedError as ended:
+            raise ended.__cause__ or ended from None
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:

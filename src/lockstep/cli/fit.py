@@ -33,6 +33,7 @@ def fit(
     quiet: o.Quiet = False,
 ) -> int:
     """Train an ensemble on DATA, measure it on rows it never saw, and write a report."""
+    chosen = o.parse_members(members)  # before anything heavy is loaded
     from lockstep.jobs.fit import fit as job
 
     run = job(
@@ -48,7 +49,7 @@ def fit(
         folds=folds,
         seeds=seeds,
         seed=seed,
-        members=o.parse_members(members),
+        members=chosen,
         epochs=epochs,
         device=device,
         out=out,

@@ -22,6 +22,7 @@ def plan(
     device: o.Device = "auto",
 ) -> None:
     """Say what fit would choose for DATA, and why, without training."""
+    chosen = o.parse_members(members)  # before anything heavy is loaded
     from lockstep.jobs.plan import plan as job
 
     choices = job(
@@ -37,7 +38,7 @@ def plan(
         folds=folds,
         seeds=seeds,
         seed=seed,
-        members=o.parse_members(members),
+        members=chosen,
         epochs=epochs,
         device=device,
     )
