@@ -2,8 +2,11 @@
 
 from lockstep.data.encode import Encoded, encode
 from lockstep.data.infer import drop_unlabelled, infer_schema
+from lockstep.data.keys import split_keys
+from lockstep.data.leaks import find_leaks
 from lockstep.data.raw import Raw, RawArrays, RawTable, concat, take
 from lockstep.data.read import read
+from lockstep.data.rows import check_rows
 from lockstep.data.schema import Column, Schema
 from lockstep.data.splits import Fold, Splits, make_splits
 
@@ -16,11 +19,14 @@ __all__ = [
     "RawTable",
     "Schema",
     "Splits",
+    "check_rows",
     "concat",
     "drop_unlabelled",
     "encode",
+    "find_leaks",
     "infer_schema",
     "make_splits",
     "read",
+    "split_keys",
     "take",
 ]

@@ -1,14 +1,23 @@
 """From a column's values to its entry in the schema, with what there is to say about it."""
 
-from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.kinds import Guess, guess_kind
+from lockstep.data.kinds import Cells, Guess, guess_kind
+from lockstep.data.notes import (
+    ambiguous_date,
+    many_categories,
+    mixed_types,
+    mixed_words,
+    mostly_missing,
+    number_style_finding,
+    odd_spellings,
+    spelling_variants,
+    variants_finding,
+)
 from lockstep.data.raw import listing
 from lockstep.data.schema import Column, ColumnKind
 from lockstep.data.values import (
@@ -18,7 +27,6 @@ from lockstep.data.values import (
     as_date,
     as_number,
     as_text,
-    clean,
     date_formats,
     date_part,
     number_style,
@@ -31,19 +39,6 @@ MAX_CATEGORIES = 1000
 # float32 holds up to 3e38, and a variance squares.
 ENORMOUS = 1e18
 _OVERRIDES: tuple[ColumnKind, ...] = ("number", "category", "boolean", "date", "identifier", "text")
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A column's cleaned ``values`` and the ``rows`` (from 0) where they stand in the source called ``origin``."""
-
-    values: pl.Series
-    rows: NDArray[np.int64]
-    origin: str
-
-    @property
-    def name(self) -> str:
-        return self.values.name
 
 
 def override_of(name: str, spec: DataSpec) -> ColumnKind | None:
@@ -79,9 +74,9 @@ def understand(cells: Cells, spec: DataSpec, *, identifiers: bool) -> tuple[Colu
         case _:
             column, findings = Column(**facts, kind=guess.kind, used=False, why=guess.why), []
     if guess.mixed:
-        findings = [*findings, _mixed_words(cells, column)]
+        findings = [*findings, mixed_words(cells, column)]
     if column.used and column.missing > 0.5 * rows:
-        findings = [*findings, _mostly_missing(column, rows)]
+        findings = [*findings, mostly_missing(column, rows)]
     return column, findings
 
 
@@ -102,12 +97,12 @@ def _number(cells: Cells, guess: Guess, facts: dict[str, Any], forced: bool) -> 
         or readable == 0
         or (words and forced and readable < 0.5 * (readable + len(cells.values.filter(unread))))
     ):
-        raise _mixed_types(cells, numbers, words or list(odd))
+        raise mixed_types(cells, numbers, words or list(odd))
     check_finite(numbers, cells.rows, cells.origin)
     column = _measured(numbers, facts | {"kind": "number", "why": guess.why, "odd": odd, "number_style": guess.style})
-    findings = [_odd_spellings(cells, odd, bool(words))] if odd else []
+    findings = [odd_spellings(cells, odd, bool(words))] if odd else []
     if guess.style != "plain":
-        findings.append(_styled(cells, column))
+        findings.append(number_style_finding(cells, column))
     return column, findings
 
 
@@ -167,11 +162,11 @@ def _date(cells: Cells, guess: Guess, facts: dict[str, Any]) -> tuple[Column, li
             )
         form = forms[0]
         if len(forms) > 1:
-            findings.append(_ambiguous_date(cells, forms))
+            findings.append(ambiguous_date(cells, forms))
     dates = as_date(values, form)
     odd = tuple(sorted(as_text(values.filter(dates.is_null() & values.is_not_null())).unique().to_list()))
     if odd:
-        findings.append(_odd_spellings(cells, odd, True))
+        findings.append(odd_spellings(cells, odd, True))
     days = date_part(dates, "days").drop_nulls().to_numpy()
     parts = tuple(part for part in DATE_PARTS if date_part(dates, part).drop_nulls().n_unique() > 1)
     facts = facts | {"missing": dates.null_count(), "distinct": len(np.unique(days)), "date_format": form, "odd": odd}
@@ -194,10 +189,10 @@ def _category(cells: Cells, guess: Guess, facts: dict[str, Any]) -> tuple[Column
     rare = counts.height - len(kept)
     facts = facts | {"distinct": counts.height, "examples": tuple(kept[:3])}
     column = Column(**facts, kind="category", why=guess.why, categories=tuple(sorted_labels(kept)), rare=rare)
-    findings = [_many_categories(column)] if rare else []
+    findings = [many_categories(column)] if rare else []
     variants = spelling_variants(column.categories)
     if variants:
-        findings.append(_variants(column.name, variants, "info", "data"))
+        findings.append(variants_finding(column.name, variants, "info", "data"))
     return column, findings
 
 
@@ -207,124 +202,3 @@ def sorted_labels(labels: list[str]) -> list[str]:
         return sorted(labels, key=lambda label: (float(label), label))
     except ValueError:
         return sorted(labels)
-
-
-def spelling_variants(labels: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Groups of labels that differ only in case, inner spaces, or a full stop at the end."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        alike[" ".join(label.lower().rstrip(".").split())].append(label)
-    return [tuple(group) for group in alike.values() if len(group) > 1]
-
-
-def _variants(name: str, variants: list[tuple[str, ...]], severity: Any, what: str) -> Finding:
-    shown = "; ".join(" and ".join(group) for group in variants[:3])
-    return Finding(
-        severity=severity,
-        code="spelling-variants",
-        subject=name,
-        what=f"{name} has {what} that differ only in case, spaces or a full stop; they count as different.",
-        evidence=shown,
-        remedy="Spell them alike in the file if they mean the same.",
-    )
-
-
-def class_variants(name: str, classes: tuple[str, ...]) -> list[Finding]:
-    variants = spelling_variants(classes)
-    return [_variants(name, variants, "warning", "classes")] if variants else []
-
-
-def _count_of(values: pl.Series, words: tuple[str, ...]) -> int:
-    return int(as_text(values).is_in(list(words)).sum())
-
-
-def _odd_spellings(cells: Cells, odd: tuple[str, ...], surprising: bool) -> Finding:
-    declare = ",".join(odd[:3])
-    return Finding(
-        severity="warning" if surprising else "info",
-        code="odd-values",
-        subject=cells.name,
-        what=f"{cells.name} holds values that cannot be read like the others; they count as missing.",
-        evidence=f"{_count_of(cells.values, odd):,} of {len(cells.values):,} rows: {listing(odd, 10)}",
-        remedy=f"Mend them, or say that they mean missing: --set data.missing={declare}; "
-        f"or take the column as categories: --set data.category={cells.name}.",
-    )
-
-
-def _mixed_types(cells: Cells, numbers: pl.Series, words: list[str]) -> DataError:
-    unread = cells.values.is_not_null() & numbers.is_null()
-    first = cells.rows[np.flatnonzero(unread.to_numpy())[0]] + 1 if unread.any() else 1
-    return DataError(
-        f"Column {cells.name} of {cells.origin} mixes numbers and words, however a column must be one of them: "
-        f"{len(numbers) - numbers.null_count():,} rows are numbers, {unread.sum():,} are not ({listing(words, 5)}; "
-        f"the first in row {first:,}). Mend them, declare them missing (--set data.missing=…), "
-        f"or give --set data.category={cells.name} or data.drop={cells.name}."
-    )
-
-
-def _mixed_words(cells: Cells, column: Column) -> Finding:
-    text = as_text(cells.values)
-    numeric = text.cast(pl.Float64, strict=False).is_not_null()
-    words = text.filter(~numeric).drop_nulls().unique().sort().to_list()
-    taken = "read as categories" if column.used else "set aside"
-    return Finding(
-        severity="warning",
-        code="mixed-column",
-        subject=cells.name,
-        what=f"{cells.name} mixes numbers and words, so it is {taken}.",
-        evidence=f"{numeric.sum():,} of {len(text):,} rows are numbers; words: {listing(words, 5)}",
-        remedy="If the words mean missing, declare them: "
-        f"--set data.missing={','.join(words[:2])}; if they may be dropped: --set data.number={cells.name}.",
-    )
-
-
-def _styled(cells: Cells, column: Column) -> Finding:
-    words = {
-        "thousands": "1,234.5 (a comma between thousands; also $ and %)",
-        "decimal-comma": "1.234,5 (a decimal comma)",
-    }
-    return Finding(
-        severity="info",
-        code="number-style",
-        subject=cells.name,
-        what=f"{cells.name} is read as numbers spelled like {words[column.number_style]}.",
-        evidence=f"values such as {listing(column.examples, 3)}; read as {column.low:g} to {column.high:g}",
-        remedy=f"If they are no numbers, give --set data.category={cells.name}.",
-    )
-
-
-def _ambiguous_date(cells: Cells, forms: list[str]) -> Finding:
-    order = "month/day" if forms[0].startswith("%m") else "day-month"
-    return Finding(
-        severity="warning",
-        code="ambiguous-date",
-        subject=cells.name,
-        what=f"{cells.name} can be read with the day or the month first; it is read as {order}.",
-        evidence=f"both {forms[0]} and {forms[1]} fit every value",
-        remedy="Spell dates year first (2024-03-31) if that is wrong.",
-    )
-
-
-def _many_categories(column: Column) -> Finding:
-    return Finding(
-        severity="info",
-        code="many-categories",
-        subject=column.name,
-        what=f"{column.name} has {column.distinct:,} categories; the {MAX_CATEGORIES:,} most frequent are kept.",
-        evidence=f"the other {column.rare:,} share one place with those never seen",
-        remedy=f"Group them in the source, or leave the column out: --set data.drop={column.name}.",
-    )
-
-
-def _mostly_missing(column: Column, rows: int) -> Finding:
-    return Finding(
-        severity="info",
-        code="mostly-missing",
-        subject=column.name,
-        what=f"{column.name} is missing in most rows; it is used, with missing as a value of its own.",
-        evidence=f"{column.missing:,} of {rows:,} rows ({column.missing / rows:.0%})",
-        remedy=f"Leave it out with --set data.drop={column.name} if it is not there when you predict.",
-    )
-
-
-__all__ = ["Cells", "check_finite", "class_variants", "clean", "override_of", "sorted_labels", "understand"]

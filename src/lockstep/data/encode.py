@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.columns import check_finite, spelling_variants
+from lockstep.data.columns import check_finite
 from lockstep.data.frames import column_of
+from lockstep.data.notes import spelling_variants
 from lockstep.data.raw import Raw, RawArrays, RawTable, listing
 from lockstep.data.schema import Column, Schema
 from lockstep.data.values import as_boolean, as_date, as_number, as_text, clean, date_part, number_style

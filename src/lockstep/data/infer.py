@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.columns import Cells, class_variants, understand
+from lockstep.data.columns import understand
 from lockstep.data.frames import column_of
+from lockstep.data.kinds import Cells
+from lockstep.data.notes import class_variants
 from lockstep.data.raw import Raw, RawArrays, RawTable, listing, take
 from lockstep.data.schema import Column, ColumnKind, Schema
 from lockstep.data.target import Target, find_column, understand_target
@@ -113,11 +115,11 @@ def _dropped(raw: pl.Series, values: pl.Series, target: Target) -> list[Finding]
     class_hint = " If that is a class of its own, spell it otherwise in the file." if target.classes else ""
     return [
         Finding(
-            severity="warning" if count <= 0.05 * len(values) else "severe",
+            severity="warning" if count <= 0.5 * len(values) else "severe",
             code="missing-target",
             subject=values.name,
             what=f"{count:,} rows have no target and are left out.",
-            evidence=f"{count:,} of {len(values):,} rows; spelled {listing(spelled, 4)}",
+            evidence=f"{count:,} of {len(values):,} rows ({count / len(values):.1%}); spelled {listing(spelled, 4)}",
             remedy=f"Nothing, if they are unlabelled.{class_hint}",
         )
     ]

@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from lockstep.data.schema import ColumnKind
 from lockstep.data.values import NO_NUMBER, NumberStyle, as_number, as_text, date_formats, is_boolean, number_style
@@ -41,6 +43,19 @@ _TIME_WORDS = {
     "step",
     "t",
 }
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A column's cleaned ``values`` and the ``rows`` (from 0) where they stand in the source called ``origin``."""
+
+    values: pl.Series
+    rows: NDArray[np.int64]
+    origin: str
+
+    @property
+    def name(self) -> str:
+        return self.values.name
 
 
 @dataclass(frozen=True)
