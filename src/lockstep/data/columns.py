@@ -161,7 +161,7 @@ def _date(cells: Cells, guess: Guess, facts: dict[str, Any]) -> tuple[Column, li
                 f"{listing(facts['examples'])}. Spell them like 2024-03-31 or 2024-03-31 17:45:00."
             )
         form = forms[0]
-        if len(forms) > 1:
+        if len(forms) > 1 and "%m" in forms[0]:
             findings.append(ambiguous_date(cells, forms))
     dates = as_date(values, form)
     odd = tuple(sorted(as_text(values.filter(dates.is_null() & values.is_not_null())).unique().to_list()))

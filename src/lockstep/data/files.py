@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,11 @@ def read_parquet(path: Path, origin: str) -> RawTable:
 
 def read_npz(path: Path, origin: str, target: str | None) -> Raw:
     """``x`` and ``y`` (or x_train and y_train, with x_test and y_test as the test rows). Pickles are refused."""
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{origin} is no npz file, or it is cut short. Save x and y with numpy.savez.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{origin} must be an npz archive with x and y, however it is a single array.")
             arrays = {name.lower(): archive[name] for name in archive.files}
-    except DataError:
-        raise
     except ValueError as error:
         if "pickle" in str(error).lower():
             raise DataError(
@@ -55,7 +54,7 @@ def read_npz(path: Path, origin: str, target: str | None) -> Raw:
                 f"Save x and y as arrays of numbers or text."
             ) from None
         raise DataError(f"{origin} is no readable npz file: {error}.") from None
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError, zlib.error) as error:
         raise DataError(f"{origin} is no readable npz file: {error}. It may be cut short; fetch it again.") from None
     stem = "" if "x" in arrays else "_train"
     if f"x{stem}" not in arrays:

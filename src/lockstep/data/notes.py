@@ -70,6 +70,7 @@ def mixed_words(cells: Cells, column: Column) -> Finding:
     text = as_text(cells.values)
     numeric = text.cast(pl.Float64, strict=False).is_not_null()
     words = text.filter(~numeric).drop_nulls().unique().sort().to_list()
+    declare = f"If the words mean missing: --set data.missing={','.join(words)}. " if len(words) <= 3 else ""
     taken = "read as categories" if column.used else "set aside"
     return Finding(
         severity="warning",
@@ -77,8 +78,7 @@ def mixed_words(cells: Cells, column: Column) -> Finding:
         subject=cells.name,
         what=f"{cells.name} mixes numbers and words, so it is {taken}.",
         evidence=f"{numeric.sum():,} of {len(text):,} rows are numbers; words: {listing(words, 5)}",
-        remedy="If the words mean missing, declare them: "
-        f"--set data.missing={','.join(words[:2])}; if they may be dropped: --set data.number={cells.name}.",
+        remedy=f"{declare}To count what is no number as missing: --set data.number={cells.name}.",
     )
 
 
@@ -115,7 +115,7 @@ def many_categories(column: Column) -> Finding:
         code="many-categories",
         subject=column.name,
         what=f"{column.name} has {column.distinct:,} categories; the most frequent are kept.",
-        evidence=f"{len(column.categories):,} are kept, the other {column.rare:,} share one place with those never seen",
+        evidence=f"{len(column.categories):,} are kept, the other {column.rare:,} count as never seen",
         remedy=f"Group them in the source, or leave the column out: --set data.drop={column.name}.",
     )
 

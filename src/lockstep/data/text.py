@@ -87,11 +87,20 @@ def _looks_utf16(data: bytes) -> bool:
     return len(sample) > 3 and max((sample[::2] == 0).mean(), (sample[1::2] == 0).mean()) > 0.4
 
 
+def _looks_binary(data: bytes) -> bool:
+    control = sum(data[:4096].count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b")
+    return not _looks_utf16(data) and control > 0.02 * len(data[:4096])
+
+
 def _wrong_encoding(data: bytes, origin: str, encoding: str, error: UnicodeError) -> DataError:
     where = ""
     if isinstance(error, UnicodeDecodeError):
         line = data.count(b"\n", 0, error.start) + 1
         where = f": line {line:,} holds the byte 0x{data[error.start]:02x}"
+    if _looks_binary(data):
+        return DataError(
+            f"{origin} is not text: it looks like a binary file. Give a csv, tsv, parquet, npz or IDX file."
+        )
     if _looks_utf16(data):
         remedy = "It looks like UTF-16: give --set data.encoding=utf-16."
     elif any(0x80 <= byte < 0xA0 for byte in data[:1_000_000]):

@@ -61,7 +61,10 @@ def clean(series: pl.Series, missing: Sequence[str]) -> pl.Series:
     if dtype == pl.String:
         text = series.str.strip_chars()
         words = sorted({word.strip().lower() for word in missing})
-        return text.set(text.str.to_lowercase().is_in(words).fill_null(False), None)
+        absent = text.str.to_lowercase().is_in(words)
+        if numbers := missing_numbers(missing):
+            absent |= text.cast(pl.Float64, strict=False).is_in(numbers).fill_null(False)
+        return text.set(absent.fill_null(False), None)
     if isinstance(dtype, pl.Decimal) or dtype in (pl.Float32, pl.Float16):
         series = series.cast(pl.Float64)
     if series.dtype == pl.Float64:
