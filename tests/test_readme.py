@@ -1,0 +1,55 @@
+"""The README's own examples: ``python`` blocks run in order in one namespace, ``bash`` blocks line by line."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the two files that the README speaks of."""
+    path = tmp_path_factory.mktemp("readme")
+    columns = load_breast_cancer(as_frame=True)
+    table = columns.data.iloc[:, :8].assign(outcome=columns.target_names[columns.target])
+    table.iloc[:400].to_csv(path / "patients.csv", index=False)
+    table.iloc[400:].to_csv(path / "new_patients.csv", index=False)
+    before = Path.cwd()
+    os.chdir(path)
+    yield path
+    os.chdir(before)
+
+
+def blocks(language: str) -> list[str]:
+    return [code for name, code in BLOCKS if name == language]
+
+
+@pytest.mark.parametrize("line", [line for code in blocks("bash") for line in code.splitlines()])
+def test_a_command_of_the_readme_works(line: str, folder: Path) -> None:
+    program, *arguments = shlex.split(line)
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+
+
+def test_the_readme_s_python_works() -> None:
+    namespace: dict[str, object] = {"__name__": "readme"}
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), namespace)
+    assert len(blocks("python")) >= 2
+
+
+def test_every_block_of_the_readme_is_of_a_kind_that_is_either_run_or_a_set_up() -> None:
+    assert {name for name, _ in BLOCKS} <= {"bash", "python", "sh"}
+    assert all(line.startswith("lockstep ") for code in blocks("bash") for line in code.splitlines())
+    assert all(re.match(r"git clone|make ", line) for code in blocks("sh") for line in code.splitlines())
