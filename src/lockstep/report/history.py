@@ -140,7 +140,7 @@ def learning_rates(history: pl.DataFrame, labels: dict[int, tuple[str, str]]) ->
     by_schedule: dict[tuple[float | None, ...], list[str]] = {}
     for (name,), part in rates.group_by("schedule", maintain_order=True):
         by_schedule.setdefault(tuple(rounded(v) for v in part["lr"].to_list()), []).append(str(name))
-    rates = rates.filter(pl.col("lr") > 0) if len(by_schedule) > 1 else rates  # their axis is logarithmic
+    rates = rates.filter(pl.col("lr") > 1e-3 * pl.col("lr").max()) if len(by_schedule) > 1 else rates  # a log axis
     if len(by_schedule) == 1:
         name = next(iter(by_schedule.values()))[0]
         return by_column(_thin_by_epoch(rates.filter(pl.col("schedule") == name)))

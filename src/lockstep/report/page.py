@@ -5,10 +5,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lockstep.report import analysis, scores, setting, training
 from lockstep.report import format as fmt
-from lockstep.report import results, setting, training
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
+from lockstep.report.members import population, with_history
+from lockstep.report.reading import Remark
 
 _SEVERITIES = ("severe", "warning", "info")
 _TONES = ("caution", "good", "note")
@@ -17,19 +19,19 @@ _TONES = ("caution", "good", "note")
 def context(run: RunFiles) -> tuple[Json, Figures]:
     """The template's variables, and the page's charts with their tables."""
     figures = Figures()
-    members = training.with_history(training.population(run), run.history)
-    headline = results.headline(run, figures)
+    members = with_history(population(run), run.history)
+    headline = scores.headline(run, figures)
     curves = training.training(run, members, figures)
-    confusion = results.confusion(run, figures)
-    residual_remarks = results.residuals(run, figures)
-    calibration = results.calibration(run, figures)
-    importance, importance_left_out = results.importance(run, figures)
-    remarks = [
-        *(headline["remarks"] if headline else []),
-        *(curves["remarks"] if curves else []),
-        *(confusion["remarks"] if confusion else []),
-        *residual_remarks,
-        *(r for r in (calibration, importance) if r),
+    confusion = analysis.confusion(run, figures)
+    residual_remarks = analysis.residuals(run, figures)
+    calibration = analysis.calibration(run, figures)
+    importance, importance_left_out = analysis.importance(run, figures)
+    by_section: list[list[Remark]] = [
+        headline["remarks"] if headline else [],
+        curves["remarks"] if curves else [],
+        confusion["remarks"] if confusion else [],
+        residual_remarks,
+        [r for r in (calibration, importance) if r],
     ]
     page: Json = {
         "title": _title(run),
@@ -38,15 +40,15 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "created": str(run.manifest.get("created") or ""),
         "population": _population(run, members, headline),
         "headline": headline,
-        "in_short": sorted(remarks, key=lambda r: _TONES.index(r.tone)),
+        "in_short": _in_short(by_section),
         "findings": _findings(run),
-        "metrics": results.metrics_table(run),
-        "metrics_rows": results.rows_name(run.metrics.get("rows")),
+        "metrics": scores.metrics_table(run),
+        "metrics_rows": scores.rows_name(run.metrics.get("rows")),
         "is_test": run.metrics.get("rows") == "test",
         "n_rows": fmt.count(run.metrics.get("n_rows")),
         "interval_how": str(run.metrics.get("interval") or ""),
         "baseline_what": str((run.metrics.get("baseline") or {}).get("what") or ""),
-        "leaderboard": results.leaderboard(run, members),
+        "leaderboard": scores.leaderboard(run, members),
         "training": curves,
         "confusion": confusion,
         "residuals": residual_remarks or "actual_predicted" in figures.charts,
@@ -54,8 +56,8 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "calibration": calibration,
         "importance": importance,
         "importance_left_out": importance_left_out,
-        "analysis_rows": results.rows_name(run.analysis.get("rows")),
-        "mistakes": results.mistakes(run),
+        "analysis_rows": scores.rows_name(run.analysis.get("rows")),
+        "mistakes": analysis.mistakes(run),
         "data": setting.data(run),
         "split": setting.split(run, members),
         "machine": setting.machine(run),
@@ -66,6 +68,15 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "charts": figures.charts,
     }
     return page, figures
+
+
+def _in_short(by_section: list[list[Remark]]) -> list[Remark]:
+    """Every caution, the result, and of each section what it says first; training's notes stay in their section."""
+    result, training_, *rest = by_section
+    chosen = [*result, *(r for r in training_ if r.tone == "caution")]
+    for remarks in rest:
+        chosen += [r for i, r in enumerate(remarks) if i < 2 or r.tone == "caution"]
+    return sorted(chosen, key=lambda r: _TONES.index(r.tone))
 
 
 def _title(run: RunFiles) -> str:
@@ -123,10 +134,10 @@ def _population(run: RunFiles, members: list[Json], headline: Json | None) -> st
         else ""
     )
     weights = fmt.finite(facts.get("parameters"))
-    size = f", {fmt.count(weights)} parameters each" if weights else ""
+    large = f", with {fmt.count(weights)} parameters{' each' if n > 1 else ''}" if weights else ""
     verb = "was" if n == 1 else "were"
     trained = "trained" if run.manifest.get("status") != "training" else "started"
-    text = f"{fmt.plural(n, 'network')}{many} {verb} {trained}{size}"
+    text = f"{fmt.plural(n, 'network')}{many} {verb} {trained}{large}"
     return text + ("; their average is the model." if n > 1 and headline else ".")
 
 
@@ -158,6 +169,7 @@ def _use(run: RunFiles) -> Json:
         ),
         "again": _again(run, path),
         "report": f"lockstep report {path}",
+        "ready": run.manifest.get("status") == "finished" or bool(run.manifest.get("epochs_done")),
         "folder": folder,
         "example": example,
         "labels": []

@@ -179,7 +179,9 @@ def importance(table: Json | None) -> Remark | None:
     noise = len(features) - len(real)
     metric = str(table.get("metric") or "score")
     first = real[0]
-    text = f"Shuffling {first['name']} costs most: {fmt.score(metric, first['mean'])} of {fmt.metric_name(metric)}"
+    moves = "raises" if metric in fmt.LOWER_IS_BETTER else "lowers"
+    change = f"{moves} the {fmt.metric_name(metric)} by {fmt.score(metric, first['mean'])}"
+    text = f"Shuffling {first['name']} costs most: it {change}"
     if len(real) > 1:
         others = [str(f["name"]) for f in real[1:3]]
         text += f"; then {'come' if len(others) > 1 else 'comes'} {fmt.words(others)}"

@@ -52,7 +52,9 @@ def _summary(run: RunFiles, columns: int, used: int, kinds: dict[str, int]) -> s
     parts = [
         f"{n} {kind if n == 1 else _KINDS.get(kind, kind)}" for kind, n in sorted(kinds.items(), key=lambda k: -k[1])
     ]
-    text = f"{fmt.plural(int(rows or 0), 'row')}, {fmt.plural(columns, 'column')} besides the target"
+    text = fmt.plural(int(rows or 0), "row")
+    if columns:
+        text += f", {fmt.plural(columns, 'column')} besides the target"
     if parts:
         text += f". The networks see {fmt.count(used)} of them: {fmt.words(parts)}"
     return text + "."
@@ -111,7 +113,7 @@ def split(run: RunFiles, members: list[Json]) -> Json | None:
             else f"The network learns from {_range(fits)} rows and chooses its best epoch on {_range(stops)} others."
         )
     return {
-        "how": str(splits.get("how") or ""),
+        "how": fmt.capital(str(splits.get("how") or "")),
         "train": fmt.count(train),
         "test": fmt.count(test),
         "folds": folds,

@@ -5,41 +5,14 @@ from typing import Any
 
 import polars as pl
 
-from lockstep.report import charts, history, reading
 from lockstep.report import format as fmt
-from lockstep.report.charts import Series
+from lockstep.report import history, reading, training_charts
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
 from lockstep.report.history import Curves
-from lockstep.report.reading import Path, Remark
-from lockstep.report.results import choices, who
-
-
-def population(run: RunFiles) -> list[Json]:
-    """The members as the manifest lists them; where it does not, as the history shows them."""
-    listed = (run.manifest.get("population") or {}).get("members") or []
-    if listed or run.history is None:
-        return [dict(member) for member in listed]
-    columns = [name for name in ("member", "candidate", "fold", "seed") if name in run.history.columns]
-    return run.history.select(columns).unique("member", maintain_order=True).to_dicts()
-
-
-def with_history(members: list[Json], table: pl.DataFrame | None) -> list[Json]:
-    """The members with best epoch and epochs trained filled in from the history where the manifest lacks them."""
-    if table is None:
-        return members
-    facts: dict[int, Json] = {}
-    for (member,), part in table.group_by("member"):
-        fact: Json = {"epochs": part["epoch"].max()}
-        if "valid_loss" in part.columns:
-            finite = part.filter(pl.col("valid_loss").cast(pl.Float64).is_finite())
-            if finite.height:
-                fact["best_epoch"] = finite.sort("valid_loss", "epoch")["epoch"][0]
-        facts[int(str(member))] = fact
-    return [
-        {**facts.get(member.get("member", -1), {}), **{k: v for k, v in member.items() if v is not None}}
-        for member in members
-    ]
+from lockstep.report.members import label_candidates, who
+from lockstep.report.reading import Path
+from lockstep.report.training_charts import Series
 
 
 def settings(run: RunFiles) -> Json:
@@ -54,7 +27,8 @@ def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | Non
     """Curves and remarks; None where there is no history."""
     if run.history is None:
         return None
-    labels = {int(m["member"]): (who(m), choices(m) or "all") for m in members if m.get("member") is not None}
+    labelled = [m for m in label_candidates(members) if m.get("member") is not None]
+    labels = {int(m["member"]): (who(m), m["label"] or "all") for m in labelled}
     best = {int(m["member"]): int(m["best_epoch"]) for m in members if fmt.finite(m.get("best_epoch"))}
     curves = history.prepare(run.history, labels, best)
     candidates = list(dict.fromkeys(label for _, label in labels.values()))
@@ -65,7 +39,7 @@ def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | Non
     figures.tables |= {"members": curves.members, "mean": curves.mean, "best": curves.best}
     clip = fmt.finite((settings(run).get("training") or {}).get("clip_norm"))
     _rates(run, labels, curves, figures)
-    _gradients(run, curves, clip, figures)
+    _gradients(run, curves, clip, candidates, figures)
     paths = list(_paths(run, members))
     remarks = [
         *reading.endings(members),
@@ -110,21 +84,21 @@ def _curves(curves: Curves, figures: Figures) -> None:
         for s in (Series("train_loss", "training", "@train"), Series("valid_loss", "validation", "@model"))
         if _has(curves, s.field)
     ]
-    common: dict[str, Any] = {"epochs": curves.epochs, "many": curves.drawn > 12, "spread": curves.total > 1}
+    common: dict[str, Any] = {"epochs": curves.epochs, "many": curves.drawn > 12, "alone": curves.total == 1}
     if series:
         valid = any(s.field == "valid_loss" for s in series)
-        figures.charts["loss"] = charts.curves(
-            series, y_title="loss", scale=charts.scale_for(_extent(curves, *(s.field for s in series))),
-            title="Does it learn, and does it carry over?" if valid else "Does it learn?",
+        figures.charts["loss"] = training_charts.curves(
+            series, y_title="loss", scale=training_charts.scale_for(_extent(curves, *(s.field for s in series))),
+            title="Training and validation loss" if valid else "Training loss",
             note="Loss on each network's own training and validation rows." if valid else "Loss on the training rows.",
             alt=f"Training and validation loss of {curves.total} networks by epoch.",
             best="valid_loss" if valid else None, **common,
         )  # fmt: skip
     if _has(curves, "valid_metric"):
         name = fmt.metric_name(curves.metric or "metric")
-        figures.charts["metric"] = charts.curves(
+        figures.charts["metric"] = training_charts.curves(
             [Series("valid_metric", "validation", "@model")], y_title=name,
-            scale=charts.scale_for(_extent(curves, "valid_metric")), title=f"Validation {name} by epoch",
+            scale=training_charts.scale_for(_extent(curves, "valid_metric")), title=f"Validation {name}",
             note="On the rows that each network stops on.", alt=f"Validation {name} of {curves.total} networks by epoch.",
             best="valid_metric", **common,
         )  # fmt: skip
@@ -138,8 +112,8 @@ def _candidate_curves(curves: Curves, candidates: list[str], figures: Figures) -
         ("train_loss", "train_loss", "training loss", "Training loss by candidate"),
     ):
         if _has(curves, field):
-            figures.charts[name] = charts.curves_by_candidate(
-                field, y_title=y_title, epochs=curves.epochs, scale=charts.scale_for(_extent(curves, field)),
+            figures.charts[name] = training_charts.curves_by_candidate(
+                field, y_title=y_title, epochs=curves.epochs, scale=training_charts.scale_for(_extent(curves, field)),
                 title=title, note="", alt=f"{title}, {len(candidates)} candidates, by epoch.", labels=candidates,
                 many=curves.drawn > 12, best=field != "train_loss" and curves.total <= 60,
             )  # fmt: skip
@@ -154,19 +128,22 @@ def _rates(run: RunFiles, labels: dict[int, tuple[str, str]], curves: Curves, fi
     names = list(dict.fromkeys(rates["schedule"]))
     schedule = (settings(run).get("schedule") or {}).get("name")
     note = "Learning rate of each epoch's last step" + (f", {schedule}." if schedule else ".")
-    scale = charts.scale_for([v for v in rates["lr"] if v]) if len(names) > 1 else {"zero": True}
-    figures.charts["schedule"] = charts.schedule(names, epochs=curves.epochs, scale=scale, by=note)
+    scale = training_charts.scale_for([v for v in rates["lr"] if v]) if len(names) > 1 else {"zero": True}
+    figures.charts["schedule"] = training_charts.schedule(names, epochs=curves.epochs, scale=scale, by=note)
 
 
-def _gradients(run: RunFiles, curves: Curves, clip: float | None, figures: Figures) -> None:
+def _gradients(
+    run: RunFiles, curves: Curves, clip: float | None, candidates: list[str], figures: Figures
+) -> None:
     assert run.history is not None
     if _has(curves, "grad_norm"):
-        scale = charts.scale_for(_extent(curves, "grad_norm"))
-        many = curves.drawn > 12
-        figures.charts["gradient"] = charts.whole_gradient(epochs=curves.epochs, scale=scale, clip=clip, many=many)
+        scale = training_charts.scale_for(_extent(curves, "grad_norm"))
+        figures.charts["gradient"] = training_charts.whole_gradient(
+            epochs=curves.epochs, scale=scale, clip=clip, many=curves.drawn > 12, labels=candidates
+        )
     if (layers := history.layer_norms(run.history)) is not None:
         figures.tables["layers"] = layers[1]
-        figures.charts["layers"] = charts.layer_lines(layers[0], epochs=curves.epochs)
+        figures.charts["layers"] = training_charts.layer_lines(layers[0], epochs=curves.epochs)
 
 
 def _paths(run: RunFiles, members: list[Json]) -> list[Path]:
