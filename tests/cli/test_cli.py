@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lockstep.cli import main
+from lockstep.cli.text import number
 from lockstep.errors import DataError
 
 EVALUATION: dict[str, Any] = {
@@ -107,11 +108,11 @@ def test_fit_prints_scores_with_intervals_and_rows_the_report_and_what_comes_nex
     assert run("fit", "d.csv") == 0
     assert capsys.readouterr().out.splitlines() == [
         "The ensemble on 6,513 test rows:",
-        "            value   95 % interval   baseline",
-        "  accuracy  0.8741  0.869 to 0.879  0.759",
-        "  log_loss  0.3123  0.3 to 0.32     -",
+        "            value   95 % interval     baseline",
+        "  accuracy  0.8741  0.8690 to 0.8790  0.7590",
+        "  log_loss  0.3123  0.3000 to 0.3200  -",
         "  baseline: always the most frequent class",
-        "One network alone, out of fold: accuracy 0.871 ± 0.0042 "
+        "One network alone, out of fold: accuracy 0.8710 ± 0.0042 "
         "(flatters a little: each chose its own best epoch on these rows)",
         "1 finding, said above and in the report",
         "report: runs/a b/report.html",
@@ -273,3 +274,18 @@ def test_a_reader_that_has_enough_ends_the_program_quietly() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.87412, "0.8741"),
+        (0.0, "0.0000"),
+        (12.3456, "12.35"),
+        (-45896.2, "-45,896"),
+        (0.0001234, "0.0001234"),
+        (None, "-"),
+    ],
+)
+def test_a_number_has_the_digits_that_matter(value: float | None, text: str) -> None:
+    assert number(value) == text

@@ -19,10 +19,13 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> list[str
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, and whole numbers from a thousand on: ``0.8741``, ``12.35``, ``45,896``."""
+    """Four decimals, fewer for the large and more for the small: ``0.8741``, ``12.35``, ``45,896``, ``0.000123``."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if size == 0 or 0.001 <= size < 10 else f"{value:.4g}"
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -48,9 +51,9 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     if base:
         lines.append(f"  baseline: {metrics['baseline'].get('what', '')}")
     own = (metrics.get("out_of_fold") or {}).get(headline)
-    if own and metrics.get("rows") != "out-of-fold":
+    if own and own.get("std") is not None and metrics.get("rows") != "out-of-fold":
         lines.append(
-            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {number(own.get('std'))} "
+            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {own['std']:.2g} "
             "(flatters a little: each chose its own best epoch on these rows)"
         )
     return lines
