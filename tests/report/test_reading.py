@@ -111,7 +111,9 @@ def test_calibration_is_trusted_only_where_every_interval_includes_the_predictio
 
 
 def test_importance_names_what_matters_and_counts_what_is_noise() -> None:
-    features = [{"name": n, "mean": m, "low": m - 0.01, "high": m + 0.01} for n, m in [("a", 0.005), ("b", 0.2), ("c", 0.1)]]
+    features = [
+        {"name": n, "mean": m, "low": m - 0.01, "high": m + 0.01} for n, m in [("a", 0.005), ("b", 0.2), ("c", 0.1)]
+    ]
     remark = reading.importance({"metric": "accuracy", "features": features})
     assert remark is not None
     assert remark.text == (

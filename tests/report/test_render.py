@@ -1,13 +1,14 @@
 import html.parser
+import itertools
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-import lockstep.report
 from lockstep.errors import RunError
 from lockstep.report import render
 from lockstep.report.figures import safe_json
@@ -33,6 +34,7 @@ class Page(html.parser.HTMLParser):
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
+        del tag
         self.inside = ""
 
     def handle_data(self, data: str) -> None:
@@ -75,7 +77,7 @@ def test_headings_come_in_order(any_run: Path) -> None:
     levels = [int(tag[1]) for tag, _ in read(any_run).elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
 def test_the_headline_says_score_interval_rows_and_baseline(make_run: MakeRun) -> None:
@@ -83,7 +85,9 @@ def test_the_headline_says_score_interval_rows_and_baseline(make_run: MakeRun) -
     assert ".858 [.850, .866]" in text
     assert "6,512 test rows that no network saw" in text
     assert "Beside it: .759, always the most frequent class, <=50K." in text
-    assert "5 networks (5 folds × 1 seed) were trained, with 94,337 parameters each; their average is the model." in text
+    assert (
+        "5 networks (5 folds × 1 seed) were trained, with 94,337 parameters each; their average is the model." in text
+    )
 
 
 def test_out_of_fold_scores_are_labelled_as_flattering(make_run: MakeRun) -> None:
@@ -183,16 +187,20 @@ def test_many_classes_become_a_map_and_many_members_stay_small(make_run: MakeRun
     folder = make_run("images")
     classes = [f"class {i}" for i in range(60)]
     counts = [[50 if i == j else (i + j) % 7 == 0 for j in range(60)] for i in range(60)]
-    edit(folder, "analysis.json", lambda a: a | {"confusion": {"classes": classes, "counts": [[int(n) for n in r] for r in counts]}})
+    edit(
+        folder,
+        "analysis.json",
+        lambda a: a | {"confusion": {"classes": classes, "counts": [[int(n) for n in r] for r in counts]}},
+    )
     page = read(folder)
     assert "confusion" in json.loads(page.scripts[0])["charts"]
     assert (folder / "report.html").stat().st_size < 5_000_000
 
 
-def test_64_members_of_100_epochs_make_a_page_below_2_megabytes(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    import polars as pl
-
+def test_64_members_of_100_epochs_make_a_page_below_2_megabytes(make_run: MakeRun) -> None:
     folder = make_run("table")
     one = pl.read_parquet(folder / "history.parquet").filter(pl.col("member") == 0)
-    pl.concat([one.with_columns(pl.lit(m).cast(pl.Int64).alias("member")) for m in range(64)]).write_parquet(folder / "history.parquet")
-    assert lockstep.report.render(folder).stat().st_size < 2_000_000
+    pl.concat([one.with_columns(pl.lit(m).cast(pl.Int64).alias("member")) for m in range(64)]).write_parquet(
+        folder / "history.parquet"
+    )
+    assert render(folder).stat().st_size < 2_000_000

@@ -28,9 +28,19 @@ def test_a_score_has_the_digits_that_its_interval_supports(
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(51234.5, "51,234"), (0, "0"), (0.012346, "0.01235"), (1.2e-7, "1.2e−7"), (-3.0, "−3"), (1e20, "1e20"), (None, "–"),
-     (float("nan"), "–"), (1000, "1,000"), (99999, "99,999")],
-)  # fmt: skip
+    [
+        (51234.5, "51,234"),
+        (0, "0"),
+        (0.012346, "0.01235"),
+        (1.2e-7, "1.2e−7"),
+        (-3.0, "−3"),
+        (1e20, "1e20"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (1000, "1,000"),
+        (99999, "99,999"),
+    ],
+)
 def test_a_number_is_short_and_thousands_are_separated(value: float | None, shown: str) -> None:
     assert fmt.number(value) == shown
 

@@ -6,10 +6,23 @@ from lockstep.report import history
 
 def frame(members: int = 2, epochs: int = 4, **columns: float) -> pl.DataFrame:
     rows = [
-        {"member": m, "candidate": 0, "fold": m, "seed": 0, "epoch": e, "train_loss": 1.0 / e + m, "valid_loss": 2.0 / e + m,
-         "valid_metric": 0.5, "metric": "accuracy", "lr": 0.1 / e, "grad_norm": 1.0, **columns}
-        for m in range(members) for e in range(1, epochs + 1)
-    ]  # fmt: skip
+        {
+            "member": m,
+            "candidate": 0,
+            "fold": m,
+            "seed": 0,
+            "epoch": e,
+            "train_loss": 1.0 / e + m,
+            "valid_loss": 2.0 / e + m,
+            "valid_metric": 0.5,
+            "metric": "accuracy",
+            "lr": 0.1 / e,
+            "grad_norm": 1.0,
+            **columns,
+        }
+        for m in range(members)
+        for e in range(1, epochs + 1)
+    ]
     return pl.DataFrame(rows)
 
 
@@ -23,8 +36,11 @@ def test_the_mean_ends_where_the_first_member_stops() -> None:
 
 def test_a_member_gone_wrong_leaves_gaps_and_does_not_end_the_mean() -> None:
     wrong = frame().with_columns(
-        pl.when((pl.col("member") == 1) & (pl.col("epoch") > 1)).then(float("nan")).otherwise(pl.col("train_loss")).alias("train_loss")
-    )  # fmt: skip
+        pl.when((pl.col("member") == 1) & (pl.col("epoch") > 1))
+        .then(float("nan"))
+        .otherwise(pl.col("train_loss"))
+        .alias("train_loss")
+    )
     curves = history.prepare(wrong, {}, {})
     assert curves.members["train_loss"][-1] is None
     assert curves.mean["epoch"] == [1, 2, 3, 4]

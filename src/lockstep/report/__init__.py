@@ -46,7 +46,8 @@ def render(folder: Path) -> Path:
 def _charting() -> str:
     """Vega, Vega-Lite and vega-embed as one script (about 900 kB)."""
     script: str = vl_convert.javascript_bundle(_SNIPPET)
-    assert "</script" not in script.lower() and "<!--" not in script
+    assert "</script" not in script.lower()
+    assert "<!--" not in script
     return script
 
 
@@ -70,7 +71,10 @@ def _policy(scripts: list[Markup]) -> str:
     """
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
 
 
 def _write(path: Path, text: str) -> Path:

@@ -26,7 +26,7 @@ def confusion(run: RunFiles, figures: Figures) -> Json | None:
     classes, counts = [str(c) for c in matrix.get("classes") or []], matrix.get("counts") or []
     if len(classes) < 2 or len(counts) != len(classes) or any(len(row) != len(classes) for row in counts):
         return None
-    table = [
+    table: list[Json] = [
         {
             "name": name,
             "rows": fmt.count(sum(row)),
@@ -58,7 +58,8 @@ def confusion(run: RunFiles, figures: Figures) -> Json | None:
         "table": table if len(classes) <= TABLE_CLASSES else None,
         "dense": len(classes) > 12,
         "scores": [
-            {"name": s.name, "rows": fmt.count(s.rows), **{k: fmt.score("f1", getattr(s, k)) for k in ("precision", "recall", "f1")}}
+            {"name": s.name, "rows": fmt.count(s.rows), "precision": fmt.score("precision", s.precision),
+             "recall": fmt.score("recall", s.recall), "f1": fmt.score("f1", s.f1)}
             for s in scores
         ],
         "top": [{"actual": m.actual, "predicted": m.predicted, "n": fmt.count(m.n), "share": fmt.percent(m.share)}

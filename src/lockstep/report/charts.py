@@ -1,7 +1,8 @@
 """The report's charts as Vega-Lite specs, plain dicts.
 
-A string that starts with ``@`` is a colour of the page's theme (``@model``: a CSS custom property of style.css): page.js
-puts the colour in, again each time the theme changes. ``{"name": …}`` as data is a table of the page, held by column.
+A string that starts with ``@`` is a colour of the page's theme (``@model``: a CSS custom property of style.css):
+page.js puts the colour in, again each time the theme changes. ``{"name": …}`` as data is a table of the page, held by
+column.
 """
 
 import math
@@ -35,32 +36,37 @@ def quantity(field: str, title: str, **more: Any) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, **more}
 
 
-def _plain(largest: float) -> Spec:
+def plain_axis(largest: float, ticks: int = 6) -> Spec:
     """An axis of plain numbers: 0.02, 40, 120k. (A bare ``~s`` format would write 0k.)"""
-    return {"labelExpr": f"format(datum.value, '{'~s' if largest >= 10_000 else ',.4~r'}')"}
-
-
-
+    return {"labelExpr": f"format(datum.value, '{'~s' if largest >= 10_000 else ',.4~r'}')", "tickCount": ticks}
 
 
 def headline(rows: list[Spec], *, metric: str, note: str) -> Chart:
     """The score beside members and baseline: a row each with (label, value, low, high, kind)."""
     order = list(dict.fromkeys(row["label"] for row in rows))
-    x = quantity("value", metric, scale={"zero": False, "nice": True, "padding": 12}, axis={**_plain(max(abs(r["value"]) for r in rows)), "tickCount": 5})
+    x = quantity(
+        "value",
+        metric,
+        scale={"zero": False, "nice": True, "padding": 12},
+        axis={**plain_axis(max(abs(r["value"]) for r in rows)), "tickCount": 5},
+    )
     y = {"field": "label", "type": "nominal", "sort": order, "title": None,
          "axis": {"ticks": False, "domain": False, "grid": True}}  # fmt: skip
     tooltip = [{"field": "tip", "title": "title"}]
     kinds = {"domain": ["ensemble", "member", "baseline"], "range": ["@model", "@muted", "@warn"]}
     color = {"field": "kind", "type": "nominal", "scale": kinds, "legend": None}
     is_kind = "datum.kind === '{}'".format
-    here = {row["kind"] for row in rows}
-    ticks = [(kind, mark) for kind, mark in (("member", {"thickness": 2, "size": 14, "opacity": 0.75}),
-                                             ("baseline", {"thickness": 3, "size": 18})) if kind in here]  # fmt: skip
+    present = {row["kind"] for row in rows}
+    marks: dict[str, Spec] = {
+        "member": {"type": "tick", "thickness": 2, "size": 14, "opacity": 0.75},
+        "baseline": {"type": "tick", "thickness": 3, "size": 18},
+    }
+    dot = {"type": "point", "filled": True, "size": 110, "opacity": 1}
     layers: list[Spec] = [
-        *({"transform": [{"filter": is_kind(kind)}], "mark": {"type": "tick", **mark}} for kind, mark in ticks),
+        *({"transform": [{"filter": is_kind(kind)}], "mark": mark} for kind, mark in marks.items() if kind in present),
         {"transform": [{"filter": is_kind("ensemble")}], "mark": {"type": "rule", "strokeWidth": 3},
          "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
-        {"transform": [{"filter": is_kind("ensemble")}], "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1}},
+        {"transform": [{"filter": is_kind("ensemble")}], "mark": dot},
     ]  # fmt: skip
     encoding = {"x": x, "y": y, "color": color, "tooltip": tooltip}
     spec = {"data": {"values": rows}, "encoding": encoding, "layer": layers}
@@ -94,7 +100,7 @@ def calibration(bins: list[Spec], *, x_title: str, y_title: str, note: str) -> t
                    alt=f"{y_title} against {x_title} in {len(bins)} bins.")  # fmt: skip
     counts = chart(
         {"data": {"values": bins}, "mark": {"type": "bar", "color": "@model", "opacity": 0.7, "width": 9},
-         "encoding": {"x": x, "y": quantity("count", "rows", axis={"minExtent": 44, "maxExtent": 44, "tickCount": 4, **_plain(max(b["count"] for b in bins))}),
+         "encoding": {"x": x, "y": quantity("count", "rows", axis=plain_axis(max(b["count"] for b in bins), 4)),
                       "tooltip": tooltip}},
         title="Rows per predicted probability", note="Rows in each bin, at its mean predicted probability.", height=300,
         alt="Number of rows by predicted probability.",
@@ -107,7 +113,7 @@ def actual_predicted(points: list[Spec], *, target: str) -> Chart:
     values = [v for p in points for v in (p["actual"], p["predicted"])]
     ends = [min(values), max(values)]
     domain = {"domain": ends, "nice": True, "zero": False}
-    number = {**_plain(max(map(abs, ends))), "tickCount": 6}
+    number = {**plain_axis(max(map(abs, ends))), "tickCount": 6}
     x, y = (
         quantity("actual", f"actual {target}", scale=domain, axis=number),
         quantity("predicted", f"predicted {target}", scale=domain, axis=number),
@@ -121,8 +127,9 @@ def actual_predicted(points: list[Spec], *, target: str) -> Chart:
         {"data": {"values": line}, "mark": {"type": "line", "color": "@text", "strokeDash": [4, 3], "strokeWidth": 1.2},
          "encoding": {"x": x, "y": y}},
     ]  # fmt: skip
-    return chart({"layer": layers}, title="Predicted against actual", note="On the dashed line the prediction is exact.",
-                  height=340, alt=f"Predicted against actual {target} for {len(points)} rows.")  # fmt: skip
+    return chart({"layer": layers}, title="Predicted against actual",
+                 note="On the dashed line the prediction is exact.", height=340,
+                 alt=f"Predicted against actual {target} for {len(points)} rows.")  # fmt: skip
 
 
 def residual_histogram(points: list[Spec], *, target: str) -> Chart:
@@ -138,17 +145,18 @@ def residual_histogram(points: list[Spec], *, target: str) -> Chart:
     for e in errors:
         counts[min(n - 1, max(0, int((e - low) / step)))] += 1
     values = [{"from": low + i * step, "to": low + (i + 1) * step, "rows": c} for i, c in enumerate(counts)]
-    number = {**_plain(max(abs(low), abs(high))), "tickCount": 6, "grid": False}
+    number = {**plain_axis(max(abs(low), abs(high))), "tickCount": 6, "grid": False}
     tooltip = [
         {"field": "from", "format": ",.4~g"},
         {"field": "to", "format": ",.4~g"},
         {"field": "rows", "format": ","},
     ]
     layers: list[Spec] = [
-        {"data": {"values": values}, "mark": {"type": "rect", "color": "@model", "opacity": 0.75, "stroke": "@surface", "strokeWidth": 1},
+        {"data": {"values": values}, "mark": {"type": "rect", "color": "@model", "opacity": 0.75, "stroke": "@surface"},
          "encoding": {"x": quantity("from", f"error in {target}: predicted − actual", axis=number,
                               scale={"domain": [low, high], "nice": False}),
-                      "x2": {"field": "to"}, "y": quantity("rows", "rows", scale={"domainMin": 0}), "y2": {"datum": 0}, "tooltip": tooltip}},
+                      "x2": {"field": "to"}, "y": quantity("rows", "rows", scale={"domainMin": 0}), "y2": {"datum": 0},
+                      "tooltip": tooltip}},
         {"data": {"values": [{"zero": 0}]}, "mark": {"type": "rule", "color": "@text", "strokeDash": [4, 3]},
          "encoding": {"x": {"field": "zero", "type": "quantitative"}}},
     ]  # fmt: skip
@@ -165,7 +173,7 @@ def importance(features: list[Spec], *, metric: str, lower_is_better: bool, note
         "mean",
         f"{verb} of {metric} when the column is shuffled",
         scale={"nice": True},
-        axis={**_plain(max(abs(f["mean"]) for f in features)), "tickCount": 6},
+        axis={**plain_axis(max(abs(f["mean"]) for f in features)), "tickCount": 6},
     )
     y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": {"ticks": False}}
     tooltip = [{"field": "name", "title": "column"}, {"field": "mean", "format": ".3~g"},
@@ -173,7 +181,8 @@ def importance(features: list[Spec], *, metric: str, lower_is_better: bool, note
     color = {"condition": {"test": "datum.low > 0", "value": "@model"}, "value": "@muted"}
     layers: list[Spec] = [
         {"mark": {"type": "bar", "opacity": 0.35, "height": {"band": 0.62}}, "encoding": {"color": color}},
-        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": color}},
+        {"mark": {"type": "rule", "strokeWidth": 2},
+         "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": color}},
         {"mark": {"type": "point", "filled": True, "size": 45, "opacity": 1}, "encoding": {"color": color}},
     ]  # fmt: skip
     return chart({"data": {"values": features}, "encoding": {"x": x, "y": y, "tooltip": tooltip}, "layer": layers},

@@ -9,11 +9,25 @@ DASH = "\u2013"
 
 # Metrics between 0 and 1 (r2 may fall below): printed without the leading zero, as journals do.
 SHARES = frozenset(
-    "accuracy balanced_accuracy top_2_accuracy top_5_accuracy auc average_precision f1 precision recall r2 brier"
-    " calibration_error mcc kappa".split()
+    [
+        "accuracy",
+        "balanced_accuracy",
+        "top_2_accuracy",
+        "top_5_accuracy",
+        "auc",
+        "average_precision",
+        "f1",
+        "precision",
+        "recall",
+        "r2",
+        "brier",
+        "calibration_error",
+        "mcc",
+        "kappa",
+    ]
 )
 LOWER_IS_BETTER = frozenset(
-    "log_loss brier calibration_error rmse mae mse mape median_absolute_error max_error".split()
+    ["log_loss", "brier", "calibration_error", "rmse", "mae", "mse", "mape", "median_absolute_error", "max_error"]
 )
 NAMES = {
     "accuracy": "accuracy",

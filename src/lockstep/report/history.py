@@ -20,8 +20,8 @@ class Curves:
 
     ``members``: member, who (its label), candidate (label), epoch and the series, thinned.
     ``mean``: candidate, epoch, networks (how many trained), and per series its mean, low and high (one standard
-    deviation to each side), only where every member of the candidate still trains: past that, a mean would move because members
-    leave, not because they learn.
+    deviation to each side), only where every member of the candidate still trains: past that, a mean would move because
+    members leave, not because they learn.
     ``best``: one row per member, at its best epoch.
     ``drawn`` members of ``total`` are in ``members``.
     """

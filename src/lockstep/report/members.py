@@ -62,5 +62,3 @@ def _choice(value: Any) -> str:
     if isinstance(value, list):
         return "×".join(map(str, value))
     return fmt.number(value) if isinstance(value, float) else str(value)
-
-

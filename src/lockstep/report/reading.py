@@ -252,7 +252,8 @@ def confusion(classes: list[str], counts: list[list[int]]) -> list[Remark]:
         best = max(scores, key=lambda s: s.recall or 0)
         if (best.recall or 0) - (worst.recall or 0) > 0.1:
             tone: Tone = "caution" if (worst.recall or 0) < 0.5 else "note"
-            text = f"Of the rows of {worst.name} {fmt.percent(worst.recall)} are found, of {best.name} {fmt.percent(best.recall)}."
+            found = [f"{fmt.percent(s.recall)} of the rows of {s.name}" for s in (worst, best)]
+            text = f"The model finds {found[0]}, but {found[1]}."
             remarks.append(Remark(tone, text))
     return remarks
 
@@ -290,6 +291,7 @@ def clipping(norms: list[float | None], bound: float | None) -> Remark | None:
     if share == 0:
         return Remark("note", f"The mean gradient norm of an epoch was never {where}: clipping hardly acted.")
     if share > 0.9:
-        text = f"The mean gradient norm was {where} in {fmt.percent(share)} of the epochs: clipping sets the step's length."
-        return Remark("note", text)
+        return Remark(
+            "note", f"The mean gradient norm was {where} in {fmt.percent(share)} of the epochs: clipping rules."
+        )
     return Remark("note", f"The mean gradient norm was {where} in {fmt.percent(share)} of the epochs.")

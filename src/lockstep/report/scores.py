@@ -187,5 +187,3 @@ def _candidates(rows: list[Json], metric: str, places: int) -> list[Json]:
                       "test": fmt.score(metric, sum(tests) / len(tests), places) if tests else ""})  # fmt: skip
     sign = 1 if metric in fmt.LOWER_IS_BETTER else -1
     return sorted(table, key=lambda c: (c["mean"] is None, sign * (c["mean"] or 0)))
-
-

@@ -38,7 +38,7 @@ def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | Non
         _curves(curves, figures)
     figures.tables |= {"members": curves.members, "mean": curves.mean, "best": curves.best}
     clip = fmt.finite((settings(run).get("training") or {}).get("clip_norm"))
-    _rates(run, labels, curves, figures)
+    _rates(run, labels, candidates, curves, figures)
     _gradients(run, curves, clip, candidates, figures)
     paths = list(_paths(run, members))
     remarks = [
@@ -99,7 +99,8 @@ def _curves(curves: Curves, figures: Figures) -> None:
         figures.charts["metric"] = training_charts.curves(
             [Series("valid_metric", "validation", "@model")], y_title=name,
             scale=training_charts.scale_for(_extent(curves, "valid_metric")), title=f"Validation {name}",
-            note="On the rows that each network stops on.", alt=f"Validation {name} of {curves.total} networks by epoch.",
+            note="On the rows that each network stops on.",
+            alt=f"Validation {name} of {curves.total} networks by epoch.",
             best="valid_metric", **common,
         )  # fmt: skip
 
@@ -119,22 +120,22 @@ def _candidate_curves(curves: Curves, candidates: list[str], figures: Figures) -
             )  # fmt: skip
 
 
-def _rates(run: RunFiles, labels: dict[int, tuple[str, str]], curves: Curves, figures: Figures) -> None:
+def _rates(
+    run: RunFiles, labels: dict[int, tuple[str, str]], candidates: list[str], curves: Curves, figures: Figures
+) -> None:
     assert run.history is not None
     rates = history.learning_rates(run.history, labels)
     if rates is None or all(v is None for v in rates["lr"]):
         return
     figures.tables["rates"] = rates
-    names = list(dict.fromkeys(rates["schedule"]))
+    names = candidates if len(set(rates["schedule"])) > 1 else candidates[:1]
     schedule = (settings(run).get("schedule") or {}).get("name")
     note = "Learning rate of each epoch's last step" + (f", {schedule}." if schedule else ".")
     scale = training_charts.scale_for([v for v in rates["lr"] if v]) if len(names) > 1 else {"zero": True}
     figures.charts["schedule"] = training_charts.schedule(names, epochs=curves.epochs, scale=scale, by=note)
 
 
-def _gradients(
-    run: RunFiles, curves: Curves, clip: float | None, candidates: list[str], figures: Figures
-) -> None:
+def _gradients(run: RunFiles, curves: Curves, clip: float | None, candidates: list[str], figures: Figures) -> None:
     assert run.history is not None
     if _has(curves, "grad_norm"):
         scale = training_charts.scale_for(_extent(curves, "grad_norm"))

@@ -51,8 +51,8 @@ def curves(
                        "encoding": {**band, "color": color[s.field]}})  # fmt: skip
     for s in series:
         mark = {"type": "line", "clip": True} | _thin(many, alone)
-        layers.append({"data": {"name": "members"}, "mark": {**mark, "tooltip": None},
-                       "encoding": {"y": y[s.field], "color": color[s.field], "detail": {"field": "member"}}})  # fmt: skip
+        encoding = {"y": y[s.field], "color": color[s.field], "detail": {"field": "member"}}
+        layers.append({"data": {"name": "members"}, "mark": {**mark, "tooltip": None}, "encoding": encoding})
     for s in series if not alone else []:
         layers.append({"data": {"name": "mean"}, "mark": {"type": "line", "strokeWidth": 2.5, "clip": True},
                        "encoding": {"y": y[s.field], "color": color[s.field]}})  # fmt: skip
@@ -72,8 +72,8 @@ def curves_by_candidate(
     told_apart = len(labels) <= len(HUES)
     color = _candidate_color(labels)
     y = quantity(field, y_title, scale=scale)
-    tooltip = [{"field": "candidate"}, {"field": "epoch"}, {"field": field, "title": f"mean {y_title}", "format": ".4~g"},
-               {"field": "networks"}]  # fmt: skip
+    tooltip = [{"field": "candidate"}, {"field": "epoch"},
+               {"field": field, "title": f"mean {y_title}", "format": ".4~g"}, {"field": "networks"}]  # fmt: skip
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.15 if many else 0.35, "clip": True, "tooltip": None}
     layers: list[Spec] = [
         {"data": {"name": "members"}, "mark": thin,
@@ -124,14 +124,13 @@ def _hover(series: list[Series]) -> Spec:
 
 def schedule(labels: list[str], *, epochs: int, scale: Spec, by: str) -> Chart:
     """The learning rate by epoch, from the table ``rates``."""
-    color: Spec = {"field": "schedule", "type": "nominal", "title": None, "scale": {"range": HUES}}
-    if not 1 < len(labels) <= len(HUES):
-        color = {"value": "@model"}
+    color = _candidate_color(labels) | ({"field": "schedule"} if 1 < len(labels) <= len(HUES) else {})
+    title = "learning rate (log)" if scale.get("type") == "log" else "learning rate"
     tooltip = [{"field": "epoch"}, {"field": "lr", "title": "learning rate", "format": ".3~e"}]
     if len(labels) > 1:
         tooltip.insert(0, {"field": "schedule", "title": "candidate"})
     encoding = {"x": epoch_axis(epochs), "color": color, "detail": {"field": "schedule"}, "tooltip": tooltip,
-                "y": quantity("lr", "learning rate (log)" if len(labels) > 1 else "learning rate", scale=scale, axis={**_SMALL, "tickCount": 5})}  # fmt: skip
+                "y": quantity("lr", title, scale=scale, axis={**_SMALL, "tickCount": 5})}  # fmt: skip
     mark = {"type": "line", "strokeWidth": 2, "point": {"size": 60, "opacity": 0}}
     return chart(
         {"data": {"name": "rates"}, "mark": mark, "encoding": encoding},
@@ -153,13 +152,15 @@ def layer_lines(layers: list[str], *, epochs: int) -> Chart:
                {"field": "low", "title": "smallest", "format": ".3~g"},
                {"field": "high", "title": "largest", "format": ".3~g"}]  # fmt: skip
     if len(layers) <= len(HUES):
+        depths = [f"@depth{1 + round(7 * i / max(1, len(layers) - 1))}" for i in range(len(layers))]
         color = {"field": "layer", "type": "nominal", "title": None,
-                 "scale": {"domain": layers, "range": [f"@depth{1 + round(7 * i / max(1, len(layers) - 1))}" for i in range(len(layers))]}}  # fmt: skip
+                 "scale": {"domain": layers, "range": depths}}  # fmt: skip
         y = quantity("norm", "gradient norm (log)", scale={"type": "log", "nice": False}, axis=_LOG)
         mark = {"type": "line", "strokeWidth": 2, "point": {"size": 60, "opacity": 0}}
         encoding: Spec = {"x": epoch_axis(epochs), "y": y, "color": color, "tooltip": tooltip}
         return chart({"data": {"name": "layers"}, "mark": mark, "encoding": encoding},
-                      title=title, note=f"{note} From yellow, the first layer, to blue, the last.", alt=alt, height=240)  # fmt: skip
+                     title=title, alt=alt, height=240,
+                     note=f"{note} From yellow, the first, to blue, the last.")  # fmt: skip
     scale: Spec = {"type": "log", "range": ["@heat0", "@heat1", "@heat2"]}
     encoding = {
         "x": {"field": "epoch", "type": "ordinal", "title": "epoch",
@@ -180,7 +181,8 @@ def whole_gradient(*, epochs: int, scale: Spec, clip: float | None, many: bool, 
     tooltip = [{"field": "epoch"}, {"field": "grad_norm", "title": "mean norm", "format": ".3~g"}]
     thick = {"type": "line", "strokeWidth": 2.2, "point": {"size": 60, "opacity": 0}}
     layers: list[Spec] = [
-        {"data": {"name": "members"}, "mark": thin, "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
+        {"data": {"name": "members"}, "mark": thin,
+         "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
         {"data": {"name": "mean"}, "mark": thick,
          "encoding": {"y": y, "color": color, "tooltip": tooltip, "detail": {"field": "candidate"}}},
     ]  # fmt: skip
@@ -197,5 +199,3 @@ def whole_gradient(*, epochs: int, scale: Spec, clip: float | None, many: bool, 
     return chart({"layer": layers}, title="Norm of the whole gradient, before clipping",
                   note="Mean over each epoch's batches.", height=240,
                   alt="Norm of each network's whole gradient by epoch.")  # fmt: skip
-
-
