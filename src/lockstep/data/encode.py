@@ -214,8 +214,9 @@ def _pixels(raw: RawArrays, schema: Schema) -> NDArray[Any]:
     if x.dtype.kind == "f":
         at = np.flatnonzero(~(np.abs(pixels) <= 1e18).reshape(len(pixels), -1).all(1))
         if len(at):
+            more = f" ({len(at):,} such images in all)" if len(at) > 1 else ""
             raise DataError(
                 f"Pixels must be finite numbers up to 1e18, however image {at[0] + 1:,} of {raw.origin} has one that "
-                f"is not (as have {len(at) - 1:,} more images). Mend or leave them out."
+                f"is not{more}. Mend or leave such images out."
             )
     return pixels

@@ -171,8 +171,9 @@ def is_pair(source: Any) -> bool:
 
 def describe(parts: Iterable[Any]) -> str:
     """What a caller gave, in words: "pandas frame", "numpy array"."""
+    short = {"ndarray": "array", "DataFrame": "frame", "Tensor": "tensor", "Series": "series", "Table": "table"}
     words = []
     for part in parts:
         package, name = type(part).__module__.partition(".")[0], type(part).__name__
-        words.append({"builtins": "Python"}.get(package, package) + f" {name}")
-    return " and ".join(words)
+        words.append({"builtins": "Python"}.get(package, package) + f" {short.get(name, name)}")
+    return f"{words[0]}s" if len(words) > 1 and len(set(words)) == 1 else " and ".join(words)

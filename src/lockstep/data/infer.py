@@ -35,7 +35,7 @@ def infer_schema(raw: Raw, spec: DataSpec | None = None) -> tuple[Schema, list[F
 def target_name(raw: RawTable, spec: DataSpec) -> str:
     """The target column, by name, by number, or as the source itself says."""
     if spec.target is not None:
-        return find_column(raw.frame.columns, spec.target, "target")
+        return find_column(raw.frame.columns, spec.target, "The target")
     if raw.target is None:
         example = " A number counts columns from 0, or from the end: --target -1." if not raw.named else ""
         raise DataError(
@@ -90,10 +90,10 @@ def _resolve_names(spec: DataSpec, columns: list[str]) -> DataSpec:
     found: dict[str, object] = {}
     for field in ("number", "category", "boolean", "date", "identifier", "text", "drop", "keep"):
         names = getattr(spec, field)
-        found[field] = tuple(find_column(columns, name, f"column in data.{field}") for name in names)
+        found[field] = tuple(find_column(columns, name, f"data.{field}") for name in names)
     for field in ("group", "time"):
         name = getattr(spec, field)
-        found[field] = None if name is None else find_column(columns, name, f"column in data.{field}")
+        found[field] = None if name is None else find_column(columns, name, f"data.{field}")
     return spec.model_copy(update=found)
 
 
@@ -217,7 +217,7 @@ def _infer_images(raw: RawArrays, spec: DataSpec, missing: tuple[str, ...]) -> t
         raise DataError(f"Training needs at least two images, however {raw.origin} has {len(raw.x)}.")
     values = clean(column_of("y", raw.y), missing)
     rows = _labelled(values, raw.origin)
-    target = understand_target(values[rows], spec.task, rows, raw.origin)
+    target = understand_target(values[rows], spec.task, rows, raw.origin, most_classes=1000)
     if raw.x.size and (raw.x == raw.x.flat[0]).all():
         raise DataError(f"Images must differ, however every pixel of {raw.origin} is {raw.x.flat[0]}.")
     schema = Schema(

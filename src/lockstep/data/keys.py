@@ -25,10 +25,10 @@ def split_keys(raw: Raw, spec: DataSpec) -> tuple[NDArray[Any] | None, NDArray[n
     missing = (*USUAL_MISSING, *spec.missing)
     groups = times = None
     if spec.group is not None:
-        name = find_column(raw.frame.columns, spec.group, "group")
+        name = find_column(raw.frame.columns, spec.group, "data.group")
         groups = np.array(as_text(clean(raw.frame[name], missing)).to_list(), dtype=object)
     if spec.time is not None:
-        name = find_column(raw.frame.columns, spec.time, "time")
+        name = find_column(raw.frame.columns, spec.time, "data.time")
         times = _times(clean(raw.frame[name], missing), raw.origin)
     return groups, times
 

@@ -126,9 +126,12 @@ def hash_arrays(*arrays: NDArray[Any] | None) -> str:
 def hash_frame(frame: pl.DataFrame) -> str:
     """The sha256 of a frame's column names, types and contents."""
     digest = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in frame.schema.items()]).encode())
-    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype in (pl.Object, pl.Binary)]
-    if frame.width > len(nested):
-        digest.update(frame.drop(nested).write_csv().encode())
-    for name in nested:
-        digest.update(repr(frame[name].to_list()).encode())
+    for series in frame.iter_columns():
+        if series.dtype.is_numeric() and not series.dtype.is_decimal():
+            digest.update(np.packbits(series.is_null().to_numpy()).tobytes())
+            digest.update(series.fill_null(0).to_numpy().tobytes())
+        elif series.dtype.is_nested() or series.dtype in (pl.Object, pl.Binary):
+            digest.update(repr(series.to_list()).encode())
+        else:
+            digest.update(series.to_frame().write_csv().encode())
     return digest.hexdigest()

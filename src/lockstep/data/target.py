@@ -46,12 +46,17 @@ def find_column(columns: list[str], name: str, what: str) -> str:
     headless = " The names look like values: if there is no line of names, give --no-header."
     numeric = headless if sum(map(is_number, columns)) > len(columns) / 2 else ""
     raise DataError(
-        f"The {what} must be a column, however there is no {name}. {hint}Columns: {listing(columns, 30)}.{numeric}"
+        f"{what} must name a column, however there is no {name}. {hint}Columns: {listing(columns, 30)}.{numeric}"
     )
 
 
-def understand_target(values: pl.Series, task: Task | None, rows: NDArray[np.int64], origin: str) -> Target:
-    """Task and classes from the cleaned, present ``values`` [N] of the target, which are ``rows`` of the source."""
+def understand_target(
+    values: pl.Series, task: Task | None, rows: NDArray[np.int64], origin: str, *, most_classes: int = FEW_CLASSES
+) -> Target:
+    """Task and classes from the cleaned, present ``values`` [N] of the target, which are ``rows`` of the source.
+
+    Up to ``most_classes`` different whole numbers are classes if they recur.
+    """
     name = values.name
     if values.dtype.is_nested() or values.dtype in (pl.Object, pl.Binary):
         raise DataError(f"The target {name} must be a number or a label in each row, however it holds {values.dtype}.")
@@ -61,7 +66,8 @@ def understand_target(values: pl.Series, task: Task | None, rows: NDArray[np.int
     whole = numbers is not None and bool((numbers == numbers.round()).all())
     distinct = as_text(values).n_unique() if numbers is None else numbers.n_unique()
     if task is None:
-        task = _guess_task(values, numbers, whole, distinct, rows, origin)
+        few = distinct <= min(most_classes, max(2, len(values) // 2))
+        task = _guess_task(values, numbers, whole and few, distinct, rows, origin)
     if distinct == 1:
         raise DataError(
             f"The target must differ between rows, however {name} is {as_text(values)[0]} in all {len(values):,}."
@@ -80,14 +86,13 @@ def _numbers(values: pl.Series) -> pl.Series | None:
 
 
 def _guess_task(
-    values: pl.Series, numbers: pl.Series | None, whole: bool, distinct: int, rows: NDArray[np.int64], origin: str
+    values: pl.Series, numbers: pl.Series | None, few_wholes: bool, distinct: int, rows: NDArray[np.int64], origin: str
 ) -> Task:
     if numbers is None:
         _check_words(values, distinct, rows, origin)
     if distinct <= 2:
         return "binary"
-    few = distinct <= min(FEW_CLASSES, max(2, len(values) // 3))
-    return "multiclass" if numbers is None or (whole and few) else "regression"
+    return "multiclass" if numbers is None or few_wholes else "regression"
 
 
 def _check_words(values: pl.Series, distinct: int, rows: NDArray[np.int64], origin: str) -> None:

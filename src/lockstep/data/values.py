@@ -122,6 +122,8 @@ def number_style(text: pl.Series) -> NumberStyle:
     What reads both ways (1,234) is taken for thousands.
     """
     plain = text.cast(pl.Float64, strict=False).is_not_null()
+    if plain.all():
+        return "plain"
     odd = text.filter(~plain & ~text.str.to_lowercase().is_in(list(NO_NUMBER)))
     if odd.is_empty():
         return "plain"
@@ -136,8 +138,8 @@ def number_style(text: pl.Series) -> NumberStyle:
 
 def is_boolean(distinct: pl.Series) -> bool:
     """Whether cleaned, distinct text values are both sides of one pair such as yes and no."""
-    words = set(distinct.str.to_lowercase().to_list())
-    return any(words == set(pair) for pair in _PAIRS)
+    words = set(distinct.head(20).str.to_lowercase().to_list())
+    return len(distinct) < 20 and any(words == set(pair) for pair in _PAIRS)
 
 
 def as_boolean(series: pl.Series) -> pl.Series:
