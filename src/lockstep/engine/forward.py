@@ -57,5 +57,5 @@ def outputs_of(modules: Sequence[nn.Module], inputs: Sequence[Any], device: torc
 
 def as_input(x: Any, like: Tensor, device: torch.device) -> Tensor:
     """On the device; floats in the precision of ``like``, other types as they are."""
-    x = torch.as_tensor(x)
-    return (x.to(like.dtype) if x.is_floating_point() else x).to(device)
+    tensor: Tensor = torch.as_tensor(x)
+    return tensor.to(device, like.dtype) if tensor.is_floating_point() else tensor.to(device)

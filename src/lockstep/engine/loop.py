@@ -104,7 +104,7 @@ def train_stack(
     progress: Progress,
     *,
     observers: Sequence[Observer] = (),
-    keep: Callable[[Progress], None] = lambda progress: None,
+    keep: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[int, Finished]:
     """Train ``members``, one per row of ``stack``, from ``progress`` on; returns how each one ended, by position.

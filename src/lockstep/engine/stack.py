@@ -110,7 +110,10 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
     dtype = next(iter(trained.values())).dtype
     keyed = [key_dropout(copy.deepcopy(module), dtype) for module in modules]
     params = torch.stack(
-        [torch.cat([dict(module.named_parameters())[name].detach().reshape(-1) for name in trained]) for module in keyed]
+        [
+            torch.cat([dict(module.named_parameters())[name].detach().reshape(-1) for name in trained])
+            for module in keyed
+        ]
     )
     fixed = [_fixed(module) for module in keyed]
     buffers = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
@@ -124,6 +127,12 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
         eval_form=copy.deepcopy(form).eval(),
         originals=tuple(modules),
     )
+
+
+def flattened(module: nn.Module, layout: Layout) -> Tensor:
+    """A module's parameters as one row ``[P]``."""
+    own = dict(module.named_parameters())
+    return torch.cat([own[name].detach().reshape(-1) for name in layout.names])
 
 
 def _fixed(module: nn.Module) -> Tensors:

@@ -29,7 +29,8 @@ class Resident:
 
 
 def gather(x: Tensor, rows: Tensor) -> Tensor:
-    return x.index_select(0, rows.reshape(-1)).unflatten(0, rows.shape)
+    """The rows ``[K, B]`` of ``x`` ``[N, …]``, as ``[K, B, …]``."""
+    return x.index_select(0, rows.reshape(-1)).view(*rows.shape, *x.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from lockstep.engine.population import Member
+from lockstep.engine.stack import Tensors
 from lockstep.engine.step import Numbers
 from lockstep.network.layers.dropout import dropout_keys
 from lockstep.optim import Rule, epoch_rates
@@ -26,6 +28,30 @@ def numbers_of(members: Sequence[Member], part: Callable[[TrainSpec], Frozen]) -
     """Every float field of one part of the members' specs (the optimiser's, say), each ``[K]``."""
     names = [name for name, value in part(members[0].spec)._fields().items() if isinstance(value, float)]
     return {name: column(members, lambda spec, name=name: getattr(part(spec), name)) for name in names}  # type: ignore[misc]
+
+
+def loss_numbers(
+    members: Sequence[Member],
+    module: nn.Module,
+    device: torch.device,
+    *,
+    scale: NDArray[np.float64] | None = None,
+    class_weights: NDArray[np.float64] | None = None,
+) -> Tensors:
+    """The loss's numbers, a row per member, in the module's precision: what the specs say and what the data says.
+
+    ``scale`` ``[K]`` divides a regression's errors, ``class_weights`` is ``[K, C]``.
+    """
+    numbers: dict[str, Tensor] = {}
+    smoothing = column(members, lambda spec: spec.loss.label_smoothing)
+    if smoothing.any():
+        numbers["label_smoothing"] = smoothing
+    if scale is not None:
+        numbers["scale"] = torch.from_numpy(scale)
+    if class_weights is not None:
+        numbers["class_weights"] = torch.from_numpy(class_weights)
+    dtype = next(module.parameters()).dtype
+    return {name: number.to(dtype).to(device) for name, number in numbers.items()}
 
 
 def epoch_tables(
@@ -46,6 +72,8 @@ def epoch_tables(
     clip = column(members, lambda spec: float("inf") if spec.training.clip_norm is None else spec.training.clip_norm)
     clip = clip.to(like.device, like.dtype)
     return [
-        Numbers(losses, keys[s], {name: row[:, None] for name, row in zip(names, table[s].unbind(0), strict=True)}, clip)
+        Numbers(
+            losses, keys[s], {name: row[:, None] for name, row in zip(names, table[s].unbind(0), strict=True)}, clip
+        )
         for s in range(steps)
     ], rates[-1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from lockstep.engine.population import Member, Population
 from lockstep.engine.records import Observer
 from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.errors import TrainingError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Trained:
         return self.stacks[stack].taken_out(row, done.params, done.buffers)
 
 
-def make_modules(make: Callable[[Member], nn.Module], members: Sequence[Member]) -> list[nn.Module]:
+def make_modules(make: Callable[[Member], M], members: Sequence[Member]) -> list[M]:
     """``make(member)`` for each member, under the member's own seed; the caller's random state is left alone."""
     modules = []
     with torch.random.fork_rng(devices=[]):
@@ -46,7 +49,7 @@ def train_population(
     device: torch.device,
     *,
     observers: Sequence[Observer] = (),
-    keep: Callable[[Stack, Sequence[Member], Progress], None] = lambda stack, members, progress: None,
+    keep: Callable[[Stack, Sequence[Member], Progress], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train the chosen members. ``problem.loss_numbers`` have a row per chosen member.
@@ -86,9 +89,9 @@ def pick_device(name: str) -> torch.device:
             kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
             return torch.device(kind)
         case "cuda" if not torch.cuda.is_available():
-            raise TrainingError("device must exist here, however: cuda, and this torch sees no CUDA GPU. Use --device cpu.")
+            raise TrainingError("device must exist here, however: cuda, which this torch does not see. Use cpu.")
         case "mps" if not torch.backends.mps.is_available():
-            raise TrainingError("device must exist here, however: mps, and this torch sees none. Use --device cpu.")
+            raise TrainingError("device must exist here, however: mps, which this torch does not see. Use cpu.")
     try:
         return torch.device(name)
     except RuntimeError:

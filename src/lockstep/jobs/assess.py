@@ -50,14 +50,10 @@ def judge(prepared: Prepared, model: Model, members: Sequence[Member], own: Sequ
     """
     if len(prepared.splits.test):
         rows = prepared.splits.test
-        return Judged("test", rows, model.predict(rows_of(prepared, rows)))
+        return Judged("test", rows, model.predict(prepared.inputs(rows)))
     covered = out_of_fold(own, [member.valid_rows for member in members], len(prepared.target))
     rows = np.flatnonzero(covered.covered)
     return Judged("out-of-fold", rows, covered.prediction[rows])
-
-
-def rows_of(prepared: Prepared, rows: Rows) -> tuple[NDArray[Any], ...]:
-    return tuple(x[rows] for x in prepared.encoded.inputs)
 
 
 def own_predictions(prepared: Prepared, model: Model, members: Sequence[Member]) -> list[Floats]:
@@ -66,7 +62,7 @@ def own_predictions(prepared: Prepared, model: Model, members: Sequence[Member])
     for fold in dict.fromkeys(member.fold for member in members):
         ours = [member for member in members if member.fold == fold]
         part = Model(model.schema, model.loss, {m.index: model.networks[m.index] for m in ours}, model.device)
-        predictions = part.member_predictions(rows_of(prepared, ours[0].valid_rows))
+        predictions = part.member_predictions(prepared.inputs(ours[0].valid_rows))
         own |= {member.index: prediction for member, prediction in zip(ours, predictions, strict=True)}
     return [own[member.index] for member in members]
 
@@ -80,8 +76,8 @@ def metrics(
     intervals = bootstrap(task, target[judged.rows], judged.prediction, groups=groups)
     resamples = resamples_used(task, len(judged.rows), classes=max(2, len(prepared.schema.classes)))
     test = len(prepared.splits.test) > 0
-    on_test = model.member_predictions(rows_of(prepared, prepared.splits.test)) if test else [None] * len(members)
-    table = [
+    on_test = model.member_predictions(prepared.inputs(prepared.splits.test)) if test else [None] * len(members)
+    table: list[dict[str, Any]] = [
         {
             "member": member.index, "candidate": member.candidate, "fold": member.fold, "seed": member.seed,
             "choices": member.choices,
@@ -132,7 +128,7 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
     schema, task = prepared.schema, prepared.schema.task
     sample = sample_rows(len(judged.rows), IMPORTANCE_ROWS)
     rows = judged.rows[sample]
-    numbers, codes = rows_of(prepared, rows)
+    numbers, codes = prepared.inputs(rows)
     names = [column.name for column in schema.used_columns]
     weights = np.ones((len(members), len(rows)))
     if judged.kind != "test":  # a row is then predicted by the members that did not train on it

@@ -12,7 +12,7 @@ def stop_on_interrupt(say: Callable[[str], None]) -> Iterator[Callable[[], bool]
     """Yields the question "has the user asked to stop?". Outside the main thread nobody can ask by Ctrl-C."""
     asked = False
 
-    def handler(number: int, frame: FrameType | None) -> None:
+    def handler(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt

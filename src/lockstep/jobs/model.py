@@ -12,8 +12,9 @@ from lockstep.data import Schema
 from lockstep.engine.forward import outputs_of
 from lockstep.errors import RunError
 from lockstep.evaluation import average
-from lockstep.network.build import Network, Shape, build
+from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for, to_prediction
+from lockstep.network.preprocess import TableShape
 from lockstep.spec import FitSpec
 
 Floats = NDArray[np.float64]
@@ -37,12 +38,13 @@ class Model:
         return average(self.member_predictions(inputs))
 
 
-def shape_of(schema: Schema) -> Shape:
+def table_shape(schema: Schema) -> TableShape:
     """What all networks on this data share. A number column that ever misses a value gets one input that says so."""
     columns = schema.number_columns
     first = {name: columns.index(name) for name in dict.fromkeys(columns)}
     gaps = [place for name, place in first.items() if schema.column(name).missing > 0]
-    return Shape(schema.cardinalities, max(len(schema.classes), 1), np.array(gaps, dtype=np.int64))
+    distinct = tuple(schema.column(name).distinct for name in columns)
+    return TableShape(schema.cardinalities, distinct, np.array(gaps, dtype=np.int64))
 
 
 def load_network(spec: FitSpec, schema: Schema, weights: dict[str, NDArray[Any]], member: int) -> Network:
@@ -52,7 +54,9 @@ def load_network(spec: FitSpec, schema: Schema, weights: dict[str, NDArray[Any]]
         numbers = np.zeros((1, len(schema.number_names)), dtype=np.float32)
         inputs = (numbers, np.zeros((1, len(schema.cardinalities)), dtype=np.int64))
     with torch.random.fork_rng(devices=[]):
-        network = build(spec, loss_for(schema.task, spec.loss.name), shape_of(schema), inputs, np.zeros(1))
+        network = build(
+            spec, loss_for(schema.task, spec.loss.name), len(schema.classes), table_shape(schema), inputs, np.zeros(1)
+        )
     try:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:
@@ -61,4 +65,4 @@ def load_network(spec: FitSpec, schema: Schema, weights: dict[str, NDArray[Any]]
             f"The weights of member {member} must fit spec.toml and schema.json, however: {reason}. "
             "One of the files was changed; copy the run again, or train again."
         ) from None
-    return network.eval()  # type: ignore[no-any-return]
+    return network.eval()

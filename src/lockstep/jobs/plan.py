@@ -6,7 +6,7 @@ from typing import Any
 
 from lockstep.engine.population import Population
 from lockstep.engine.train import train_population
-from lockstep.jobs.fit import Job, make_job
+from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import progress
 
@@ -46,15 +46,13 @@ def plan(
 def probe(job: Job) -> tuple[float, float]:
     """Seconds per step and per validation, each the better of two tries, on this data and this machine."""
     times = []
-    for steps in (1, PROBE_STEPS, 1, PROBE_STEPS):
-        population = Population(job.population.members, job.population.chosen, job.population.batch_size, steps)
-        short = tuple(replace(m, spec=m.spec.replace("training.epochs", 1)) for m in population.members)
+    few = min(PROBE_STEPS, job.population.steps)
+    for steps in (1, few, 1, few):
+        short = tuple(replace(m, spec=m.spec.replace("training.epochs", 1)) for m in job.population.members)
+        population = Population(short, job.population.chosen, job.population.batch_size, steps)
         began = time.perf_counter()
-        train_population(
-            Population(short, population.chosen, population.batch_size, steps), job.networks,
-            replace(job.problem, steps=steps), job.device,
-        )  # fmt: skip
+        train_population(population, job.networks, replace(job.problem, steps=steps), job.device)
         times.append(time.perf_counter() - began)
     one, many = min(times[0], times[2]), min(times[1], times[3])
-    step = max(many - one, 1e-6) / (PROBE_STEPS - 1)
+    step = max(many - one, 1e-6) / (few - 1) if few > 1 else one
     return step, max(one - step, 0.0)

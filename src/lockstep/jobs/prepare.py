@@ -52,6 +52,10 @@ class Prepared:
         assert self.encoded.target is not None
         return self.encoded.target
 
+    def inputs(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """The encoded inputs of the given rows."""
+        return tuple(x[rows] for x in self.encoded.inputs)
+
     def raw_rows(self, rows: NDArray[np.int64]) -> list[tuple[Raw, int]]:
         """Where each row comes from: its source and its place there."""
         starts = np.cumsum([0, *(len(source) for source in self.sources)])
@@ -120,7 +124,9 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
         "valid": None if valid is None else read(valid, spec.data),
         "test": own_test if test is None else read(test, spec.data),
     }
-    sources = {"data": raw} | {name: drop_unlabelled(other, schema) for name, other in extra.items() if other is not None}
+    sources = {"data": raw} | {
+        name: drop_unlabelled(other, schema) for name, other in extra.items() if other is not None
+    }
     encoded = joined([encode(source, schema, with_target=True) for source in sources.values()])
     assert encoded.target is not None
     ends = np.cumsum([len(source) for source in sources.values()])

@@ -119,14 +119,20 @@ class Run:
         lines = [f"Run at {self.path}. {self.progress()}"]
         if (self.path / "metrics.json").exists():
             lines += [f"{name:>20} {text}" for name, text in summary(self.evaluation)]
-            lines.append(f"Measured on {self.evaluation['n_rows']:,} {self.evaluation['rows']} rows. {self.report_path}")
+            lines.append(
+                f"Measured on {self.evaluation['n_rows']:,} {self.evaluation['rows']} rows. {self.report_path}"
+            )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        parts = [f"<p><b>Lockstep run</b> <code>{html.escape(str(self.path))}</code><br>{html.escape(self.progress())}</p>"]
+        parts = [
+            f"<p><b>Lockstep run</b> <code>{html.escape(str(self.path))}</code><br>{html.escape(self.progress())}</p>"
+        ]
         if (self.path / "metrics.json").exists():
-            rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{text}</td></tr>" for name, text in summary(self.evaluation))
+            rows = "".join(
+                f"<tr><th>{html.escape(name)}</th><td>{text}</td></tr>" for name, text in summary(self.evaluation)
+            )
             parts.append(f"<table>{rows}</table><p>{self.evaluation['n_rows']:,} {self.evaluation['rows']} rows.</p>")
         return "".join(parts)
 

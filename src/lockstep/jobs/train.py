@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -16,13 +17,14 @@ from lockstep.engine.forward import as_input, outputs_of
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member, make_population
 from lockstep.engine.step import Resident
+from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import Trained, make_modules, pick_device, train_population
 from lockstep.errors import DataError, SpecError
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.progress import progress
 from lockstep.network.losses import LOSSES, LossFunction
 from lockstep.runs import History
-from lockstep.spec import AdamW, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, TrainSpec, Vary
+from lockstep.spec import AdamW, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, TrainSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ def train(
     schedule: Schedule = CosineAnnealingLR(),  # noqa: B008
     epochs: int = 100,
     batch_size: int | None = None,
-    clip_norm: float | list[float] | Vary | None = None,
+    clip_norm: Any = None,
     patience: int | None = None,
     folds: int | None = None,
     seeds: int = 1,
@@ -104,11 +106,13 @@ def train(
         batch_size = data.batch_size if isinstance(data, DataLoader) and data.batch_size else 128
     own_loss = not isinstance(loss, str | Loss)
     spec = TrainSpec(
-        loss=Loss(name="auto") if own_loss else loss if isinstance(loss, Loss) else Loss(name=loss),  # type: ignore[arg-type]
+        loss=Loss(name="auto") if own_loss else loss if isinstance(loss, Loss) else Loss(name=loss),
         optimizer=optimizer,
         schedule=schedule,
         training=Training(epochs=epochs, batch_size=batch_size, clip_norm=clip_norm, patience=patience),
-        population=Population(folds=folds or 1, seeds=seeds, seed=seed, members=tuple(members) if members is not None else None),
+        population=Population(
+            folds=folds or 1, seeds=seeds, seed=seed, members=tuple(members) if members is not None else None
+        ),
     )
     rows = len(targets)
     if valid is not None:
@@ -120,13 +124,15 @@ def train(
         raise SpecError(f"patience needs validation rows, however: patience={patience}. Give valid=(x, y) or folds=5.")
 
     where = pick_device(device)
-    modules = make_modules(lambda member: make_module(), population.training)
+    modules = make_modules(lambda _: make_module(), population.training)
     like = next(modules[0].parameters())
     resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_target(targets, like, where))
     name = "" if own_loss else spec.loss.name
+    weights = own_weights(spec.loss, len(modules))
+    numbers = loss_numbers(population.training, modules[0], where, class_weights=weights)
     problem = Problem(
-        resident, plain_loss(loss) if own_loss else LOSSES[known(name)], name,  # type: ignore[arg-type]
-        loss_numbers(population.training, like, where), population.steps, population.batch_size, executor,
+        resident, plain_loss(loss) if own_loss else LOSSES[known(name)], name,
+        numbers, population.steps, population.batch_size, executor,
     )  # fmt: skip
     history = History(population.identities)
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
@@ -141,19 +147,13 @@ def known(name: str) -> str:
 
 
 def plain_loss(loss: Any) -> LossFunction:
-    return lambda output, target, numbers: loss(output, target)
+    return lambda output, target, _: loss(output, target)
 
 
-def loss_numbers(members: Sequence[Member], like: Tensor, device: torch.device) -> dict[str, Tensor]:
-    """The loss's numbers that the specs hold, a row per member: smoothing and explicit class weights."""
-    numbers = {}
-    if any(member.spec.loss.label_smoothing for member in members):
-        smoothing = [float(member.spec.loss.label_smoothing) for member in members]
-        numbers["label_smoothing"] = torch.tensor(smoothing, dtype=like.dtype, device=device)
-    weights = members[0].spec.loss.class_weights
-    if isinstance(weights, tuple):
-        numbers["class_weights"] = torch.tensor(weights, dtype=like.dtype, device=device).repeat(len(members), 1)
-    return numbers
+def own_weights(loss: Loss, members: int) -> NDArray[np.float64] | None:
+    if loss.class_weights == "balanced":
+        raise SpecError("class_weights must be one number per class here, however: 'balanced'. Count the classes.")
+    return None if loss.class_weights is None else np.tile(loss.class_weights, (members, 1))
 
 
 def split_rows(
@@ -178,9 +178,11 @@ def unpack(data: Any, name: str) -> tuple[tuple[Tensor, ...], Tensor]:
     if isinstance(data, DataLoader):
         data = data.dataset
     if isinstance(data, Dataset):
-        data = default_collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
+        data = default_collate([data[i] for i in range(len(data))])
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise DataError(f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {type(data).__name__}.")
+        raise DataError(
+            f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {type(data).__name__}."
+        )
     x, y = data
     inputs = tuple(torch.as_tensor(part) for part in (x if isinstance(x, tuple | list) else (x,)))
     target = torch.as_tensor(y)

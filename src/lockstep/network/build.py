@@ -1,15 +1,14 @@
 """From a spec and the training rows to a network: the one place where names become modules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lockstep.network.families.mlp import mlp
 from lockstep.network.heads import fit_head
-from lockstep.network.preprocess import fit_pixels, fit_table
+from lockstep.network.preprocess import TableShape, fit_pixels, fit_table
 from lockstep.spec import FitSpec, Mlp
 
 
@@ -26,26 +25,17 @@ class Network(nn.Module):
         return self.head(self.body(self.preprocess(*inputs)))  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, eq=False)
-class Shape:
-    """What all networks on one data set share. ``gaps`` are the number columns that ever miss a value."""
-
-    cardinalities: tuple[int, ...]
-    classes: int
-    gaps: NDArray[np.int64]
-
-
 def build(
-    spec: FitSpec, loss: str, shape: Shape, inputs: Sequence[NDArray[np.generic]], target: NDArray[np.generic]
+    spec: FitSpec, loss: str, classes: int, table: TableShape, inputs: Sequence[NDArray[Any]], target: NDArray[Any]
 ) -> Network:
     """A fresh network whose preprocessing and units are fitted on the given (training) rows.
 
-    Everything that depends on these rows is a buffer; the structure depends on ``spec`` and ``shape`` alone. Weights
-    are drawn from torch's global stream.
+    Everything that depends on these rows is a buffer; the structure depends on ``spec``, ``classes`` and ``table``
+    alone. Weights are drawn from torch's global stream.
     """
     match inputs:
         case (numbers, codes):
-            preprocess = fit_table(spec.preprocess, numbers, codes, shape.cardinalities, shape.gaps)  # type: ignore[arg-type]
+            preprocess = fit_table(spec.preprocess, table, numbers, codes)
         case (pixels,):
             preprocess = fit_pixels(pixels)  # type: ignore[assignment]
         case _:
@@ -53,4 +43,4 @@ def build(
     match spec.model:
         case Mlp():
             body, features = mlp(spec.model, preprocess.width)
-    return Network(preprocess, body, fit_head(loss, features, shape.classes, target))
+    return Network(preprocess, body, fit_head(loss, features, classes, target))

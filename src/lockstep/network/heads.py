@@ -1,5 +1,7 @@
 """Heads: the output layer for the task, and what its outputs mean."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +35,8 @@ class Regression(nn.Module):
         self.register_buffer("spread", torch.tensor(spread))
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.output(h) * self.spread + self.centre
+        z: Tensor = self.output(h)
+        return z * self.spread + self.centre
 
 
 def loss_for(task: Task, wanted: str) -> str:
@@ -42,12 +45,13 @@ def loss_for(task: Task, wanted: str) -> str:
         return LOSS_OF_TASK[task]
     if wanted not in LOSSES_FOR_TASK[task]:
         raise SpecError(
-            f"loss.name must suit the task: a {task} target takes {' or '.join(LOSSES_FOR_TASK[task])}, however: {wanted}."
+            f"loss.name must suit the task: a {task} target takes {' or '.join(LOSSES_FOR_TASK[task])}, "
+            f"however: {wanted}."
         )
     return wanted
 
 
-def fit_head(loss: str, features: int, classes: int, target: NDArray[np.generic]) -> nn.Module:
+def fit_head(loss: str, features: int, classes: int, target: NDArray[Any]) -> nn.Module:
     """The head for a loss; a regression's units come from the given (training) targets."""
     match loss:
         case "cross_entropy":
@@ -58,13 +62,13 @@ def fit_head(loss: str, features: int, classes: int, target: NDArray[np.generic]
     return Regression(features, float(np.mean(target)), spread if spread > 0 else 1.0)
 
 
-def to_prediction(loss: str, output: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What outputs ``[…, N, C]`` say: probabilities ``[…, N, C]`` (two columns for a binary task), or numbers ``[…, N]``."""
-    z = output.astype(np.float64)
+def to_prediction(loss: str, output: NDArray[Any]) -> NDArray[np.float64]:
+    """What outputs ``[…, N, C]`` say: probabilities ``[…, N, C]``, for a binary task two; or numbers ``[…, N]``."""
+    z: NDArray[np.float64] = output.astype(np.float64)
     match loss:
         case "cross_entropy":
             z = np.exp(z - z.max(axis=-1, keepdims=True))
-            return z / z.sum(axis=-1, keepdims=True)
+            return np.asarray(z / z.sum(axis=-1, keepdims=True))
         case "binary_cross_entropy":
             p = 0.5 * (1 + np.tanh(0.5 * z[..., 0]))
             return np.stack([1 - p, p], axis=-1)

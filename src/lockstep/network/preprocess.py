@@ -5,6 +5,7 @@ any other buffer, and it travels with the weights, so that a network eats raw ro
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,30 +39,46 @@ class StandardNumbers(nn.Module):
 
 
 class BinnedNumbers(nn.Module):
-    """Where a number lies among the quantiles ``edges`` ``[D, Q + 1]`` of its column: how far it has come through each
-    of the ``Q`` bins, 0 to 1 (piecewise-linear encoding, Gorishniy et al. 2022). Missing is 0 in every bin.
+    """How far a number has come through each bin of its column, 0 to 1: piecewise-linear encoding (Gorishniy et al.
+    2022). Missing is 0 in every bin. ``[B, D] → [B, Q]``, ``Q`` the bins of all columns together.
 
-    ``[B, D] → [B, D·Q]``, or with ``ranks=True`` their mean mapped to a normal quantile, ``[B, D]``.
+    ``columns`` ``[Q]`` says which column a bin belongs to, ``edges`` where it starts, ``widths`` how wide it is.
     """
 
+    columns: Tensor
     edges: Tensor
     widths: Tensor
 
-    def __init__(self, edges: Matrix, *, ranks: bool) -> None:
+    def __init__(self, edges: Sequence[NDArray[np.float64]]) -> None:
         super().__init__()
-        self.ranks = ranks
-        self.register_buffer("edges", torch.from_numpy(np.ascontiguousarray(edges[:, :-1])))
-        # An empty bin (repeated quantiles) is a step: 0 at or below its edge, 1 above.
-        widths = np.maximum(np.diff(edges, axis=1), 1e-12 + 1e-6 * np.abs(edges[:, 1:])).astype(np.float32)
-        self.register_buffer("widths", torch.from_numpy(widths))
-        D, Q = widths.shape
-        self.width = D if ranks else D * Q
+        columns = np.repeat(np.arange(len(edges)), [len(own) - 1 for own in edges])
+        self.register_buffer("columns", torch.from_numpy(columns), persistent=False)
+        starts, widths = np.concatenate([own[:-1] for own in edges]), np.concatenate([np.diff(own) for own in edges])
+        self.register_buffer("edges", torch.from_numpy(starts.astype(np.float32)))
+        # A bin without width (a fold that lacks values) is a step at its edge.
+        least = 1e-6 * np.maximum(np.abs(starts), 1e-6)
+        self.register_buffer("widths", torch.from_numpy(np.maximum(widths, least).astype(np.float32)))
+        self.width = len(columns)
 
     def forward(self, x: Tensor) -> Tensor:
-        come = torch.nan_to_num(((x.unsqueeze(-1) - self.edges) / self.widths).clamp(0, 1), nan=0.5 if self.ranks else 0)
-        if not self.ranks:
-            return come.flatten(1)
-        return torch.special.ndtri(come.mean(-1).clamp(0.001, 0.999))
+        come = (x.index_select(1, self.columns) - self.edges) / self.widths
+        return torch.nan_to_num(come, nan=0.0).clamp(0, 1)
+
+
+class RankedNumbers(nn.Module):
+    """The normal quantile of a number's rank among ``quantiles`` ``[D, Q + 1]``; missing is the median, 0.
+    ``[B, D] → [B, D]``."""
+
+    bins: BinnedNumbers
+
+    def __init__(self, edges: Sequence[NDArray[np.float64]]) -> None:
+        super().__init__()
+        self.bins = BinnedNumbers(edges)
+        self.width = len(edges)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ranks = self.bins(x).unflatten(1, (self.width, -1)).mean(-1)
+        return torch.where(x.isnan(), 0.0, torch.special.ndtri(ranks.clamp(0.001, 0.999)))
 
 
 class Categories(nn.Module):
@@ -139,35 +156,59 @@ class Pixels(nn.Module):
         return ((pixels.to(self.centre.dtype) - self.centre) / self.spread).flatten(1)
 
 
-def fit_table(
-    spec: Preprocess, numbers: Matrix, codes: NDArray[np.int64], cardinalities: Sequence[int], gaps: NDArray[np.int64]
-) -> Table:
-    """The preprocessing of a table, fitted on the given (training) rows.
+@dataclass(frozen=True, eq=False)
+class TableShape:
+    """What the preprocessing of all folds of a table shares, settled on all rows: ``cardinalities`` of the category
+    columns; ``distinct`` values of each number column; ``gaps``, the number columns that get a missing flag."""
 
-    ``gaps`` are the number columns that get a missing flag: settled on all rows, so that folds share one structure.
-    """
-    parts = nn.ModuleList(fit_numbers(spec, numbers)) if numbers.shape[1] else nn.ModuleList()
+    cardinalities: tuple[int, ...]
+    distinct: tuple[int, ...]
+    gaps: NDArray[np.int64]
+
+
+def fit_table(spec: Preprocess, shape: TableShape, numbers: Matrix, codes: NDArray[np.int64]) -> Table:
+    """The preprocessing of a table, fitted on the given (training) rows."""
+    parts = nn.ModuleList(fit_numbers(spec, shape, numbers)) if numbers.shape[1] else nn.ModuleList()
     categories = None
-    if cardinalities:
-        known = np.concatenate([np.bincount(codes[:, c], minlength=n) > 0 for c, n in enumerate(cardinalities)])
-        categories = Categories(cardinalities, known, spec.onehot_max, spec.embedding_size)
-    return Table(parts, gaps, categories)
+    if shape.cardinalities:
+        known = [np.bincount(codes[:, c], minlength=n) > 0 for c, n in enumerate(shape.cardinalities)]
+        categories = Categories(shape.cardinalities, np.concatenate(known), spec.onehot_max, spec.embedding_size)
+    return Table(parts, shape.gaps, categories)
 
 
-def fit_numbers(spec: Preprocess, numbers: Matrix) -> list[nn.Module]:
+def fit_numbers(spec: Preprocess, shape: TableShape, numbers: Matrix) -> list[nn.Module]:
     """The parts that number columns go through, side by side."""
     x = np.where(np.isnan(numbers).all(0), np.float32(0), numbers).astype(np.float64)
-    if spec.numbers == "robust":
-        low, centre, high = np.nanquantile(x, [0.25, 0.5, 0.75], axis=0)
-        spread = np.where(high > low, high - low, np.nanmax(x, 0) - np.nanmin(x, 0))
-        return [StandardNumbers(*_positive(centre, spread), clip=True)]
     standard = StandardNumbers(*_positive(np.nanmean(x, axis=0), np.nanstd(x, axis=0)), clip=False)
-    if spec.numbers == "standard":
-        return [standard]
-    edges = np.nanquantile(x, np.linspace(0, 1, spec.bins + 1), axis=0).T.astype(np.float32)
-    if spec.numbers == "quantile":
-        return [BinnedNumbers(edges, ranks=True)]
-    return [standard, BinnedNumbers(edges, ranks=False)]
+    match spec.numbers:
+        case "standard":
+            return [standard]
+        case "robust":
+            low, centre, high = np.nanquantile(x, [0.25, 0.5, 0.75], axis=0)
+            spread = np.where(high > low, high - low, np.nanmax(x, 0) - np.nanmin(x, 0))
+            return [StandardNumbers(*_positive(centre, spread), clip=True)]
+        case "quantile":
+            edges = np.linspace(0, 1, spec.bins + 1)
+            return [RankedNumbers([np.nanquantile(own, edges) for own in x.T])]
+        case "piecewise":
+            bins = [min(spec.bins, max(n - 1, 1)) for n in shape.distinct]
+            return [standard, BinnedNumbers([bin_edges(own, n) for own, n in zip(x.T, bins, strict=True)])]
+
+
+def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """The ``bins + 1`` edges of bins of about equal count, ``values`` ``[N]`` with NaN for missing.
+
+    One value that fills more than a bin by itself counts as one bin: of a column that is nine tenths zero, plain
+    quantiles would nearly all be zero and the rest of its range a single bin.
+    """
+    distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    if len(distinct) <= bins + 1:
+        return np.concatenate([distinct, np.repeat(distinct[-1], bins + 1 - len(distinct))])
+    weights = np.minimum(counts, counts.sum() / bins)
+    reached = np.cumsum(weights) / weights.sum()
+    edges = distinct[np.minimum(np.searchsorted(reached, np.linspace(0, 1, bins + 1)), len(distinct) - 1)]
+    edges[0], edges[-1] = distinct[0], distinct[-1]
+    return edges
 
 
 def _positive(centre: NDArray[np.float64], spread: NDArray[np.float64]) -> tuple[Matrix, Matrix]:
@@ -176,7 +217,7 @@ def _positive(centre: NDArray[np.float64], spread: NDArray[np.float64]) -> tuple
 
 
 def fit_pixels(pixels: NDArray[np.generic]) -> Pixels:
-    """The preprocessing of images, fitted on the given (training) images; a sample of them is enough for two numbers."""
+    """The preprocessing of images, fitted on the given (training) images; a sample of them settles two numbers."""
     sample = pixels[:: max(1, len(pixels) // 2000)].astype(np.float64)
     spread = float(sample.std())
     return Pixels(float(sample.mean()), spread if spread > 0 else 1.0, int(np.prod(pixels.shape[1:])))

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, Any, Self, get_args
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
@@ -43,12 +43,12 @@ def _as_vary(value: Any) -> Vary:
     raise ValueError("must be a Vary")
 
 
-def number(
+def in_range(
     *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
-) -> Any:
-    """The type of a number in a spec: a float in the given range, or an axis of such floats.
+) -> BeforeValidator:
+    """What makes a field of type ``Number`` a float in the given range, or an axis of such floats.
 
-    A list is an axis (``lr=[1e-3, 3e-3]``). ``above`` and ``below`` are excluded bounds, ``least`` and ``most`` included.
+    A list is an axis (``lr=[1e-3, 3e-3]``). ``above`` and ``below`` are excluded, ``least`` and ``most`` included.
     """
     rules: list[tuple[str, Callable[[float], bool]]] = []
     if above is not None:
@@ -74,7 +74,10 @@ def number(
                 return Vary(*map(one, values))
         return one(value)
 
-    return Annotated[float | Vary, BeforeValidator(check)]
+    return BeforeValidator(check)
+
+
+Number = float | Vary
 
 
 class Frozen(BaseModel):

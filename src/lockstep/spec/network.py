@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from lockstep.spec.base import Frozen, number
+from lockstep.spec.base import Frozen, Number, in_range
 from lockstep.spec.training import integers
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "elu", "selu", "leaky_relu", "mish", "identity"]
@@ -33,4 +33,4 @@ class Mlp(Frozen):
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(integers)] = (256, 256)
     activation: Activation = "relu"
     norm: Norm = "batch"
-    dropout: number(least=0, below=1) = 0.5  # type: ignore[valid-type]
+    dropout: Annotated[Number, in_range(least=0, below=1)] = 0.5

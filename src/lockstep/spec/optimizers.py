@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lockstep.spec.base import Frozen, Vary, number
+from lockstep.spec.base import Frozen, Number, Vary, in_range
 
-Rate = number(above=0)
-Decay = number(least=0)
-Beta = number(least=0, below=1)
+Rate = Annotated[Number, in_range(above=0)]
+Decay = Annotated[Number, in_range(least=0)]
+Beta = Annotated[Number, in_range(least=0, below=1)]
 
 
 class SGD(Frozen):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lockstep.spec.base import Frozen, number
+from lockstep.spec.base import Frozen, Number, in_range
 
 
 class ConstantLR(Frozen):
@@ -14,14 +14,14 @@ class ConstantLR(Frozen):
 
 
 class CosineAnnealingLR(Frozen):
-    """Half a cosine from ``lr`` to ``eta_min`` over ``T_max`` epochs, by epoch (Loshchilov and Hutter 2017, no restarts).
+    """Half a cosine from ``lr`` to ``eta_min`` over ``T_max`` epochs, by epoch (Loshchilov and Hutter 2017).
 
     ``T_max=None`` is the length of the run.
     """
 
     name: Literal["cosine"] = "cosine"
     T_max: int | None = Field(default=None, gt=0)
-    eta_min: number(least=0) = 0.0  # type: ignore[valid-type]
+    eta_min: Annotated[Number, in_range(least=0)] = 0.0
 
 
 Schedule = Annotated[ConstantLR | CosineAnnealingLR, Field(discriminator="name")]

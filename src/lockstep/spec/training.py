@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from lockstep.spec.base import Frozen, Vary, number
+from lockstep.spec.base import Frozen, Number, Vary, in_range
 from lockstep.spec.optimizers import AdamW, Optimizer
 from lockstep.spec.schedules import CosineAnnealingLR, Schedule
 
@@ -37,7 +37,7 @@ class Loss(Frozen):
     """
 
     name: LossName = "auto"
-    label_smoothing: number(least=0, below=1) = 0.0  # type: ignore[valid-type]
+    label_smoothing: Annotated[Number, in_range(least=0, below=1)] = 0.0
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
 
 
@@ -50,7 +50,7 @@ class Training(Frozen):
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=128, ge=1)
-    clip_norm: number(above=0) | None = 1.0  # type: ignore[valid-type]
+    clip_norm: Annotated[Number, in_range(above=0)] | None = 1.0
     patience: int | None = Field(default=None, ge=1)
     monitor: Literal["valid_loss", "valid_metric"] = "valid_loss"
 

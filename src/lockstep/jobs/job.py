@@ -1,0 +1,91 @@
+"""What is settled once the data is read: who is trained, as what, on what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lockstep.engine.loop import Problem
+from lockstep.engine.plan import Plan, make_plan
+from lockstep.engine.population import Member, Population, make_population
+from lockstep.engine.step import Resident
+from lockstep.engine.tables import loss_numbers
+from lockstep.engine.train import make_modules, pick_device
+from lockstep.errors import SpecError
+from lockstep.jobs.model import table_shape
+from lockstep.jobs.prepare import Prepared
+from lockstep.network.build import Network, build
+from lockstep.network.heads import loss_for
+from lockstep.network.losses import LOSSES
+from lockstep.spec import FitSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A population with its fresh networks, the data on the device, and the plan."""
+
+    prepared: Prepared
+    population: Population
+    loss: str
+    problem: Problem
+    device: torch.device
+    networks: list[Network]
+    plan: Plan
+
+
+def make_job(prepared: Prepared, device_name: str) -> Job:
+    """The population, its networks, and the data on the device."""
+    spec, schema, device = prepared.spec, prepared.schema, pick_device(device_name)
+    population = make_population(spec, [(fold.train, fold.valid) for fold in prepared.splits.folds])
+    loss, table = loss_for(schema.task, spec.loss.name), table_shape(schema)
+
+    def network(member: Member) -> Network:
+        assert isinstance(member.spec, FitSpec)
+        own = prepared.inputs(member.train_rows)
+        return build(member.spec, loss, len(schema.classes), table, own, prepared.target[member.train_rows])
+
+    networks = make_modules(network, population.training)
+    target = prepared.target if schema.task != "regression" else prepared.target.astype(np.float32)
+    resident = Resident(
+        tuple(torch.from_numpy(x).to(device) for x in prepared.encoded.inputs), torch.from_numpy(target).to(device)
+    )
+    numbers = loss_numbers(
+        population.training, networks[0], device,
+        scale=spreads(prepared, population.training) if schema.task == "regression" else None,
+        class_weights=class_weights(prepared, population.training),
+    )  # fmt: skip
+    plan = make_plan(device, population, networks, resident)
+    problem = Problem(
+        resident, LOSSES[loss], loss, numbers, population.steps, population.batch_size, executor=plan.executor
+    )
+    return Job(prepared, population, loss, problem, device, networks, plan)
+
+
+def spreads(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.float64]:
+    """The spread ``[K]`` of the target among each member's training rows, 1 where it is constant."""
+    found = np.array([np.std(prepared.target[member.train_rows]) for member in members])
+    return np.where(found > 0, found, 1.0)
+
+
+def class_weights(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.float64] | None:
+    """The weights ``[K, C]`` of the classes, where any are asked for."""
+    classes, wanted = prepared.schema.classes, prepared.spec.loss.class_weights
+    if wanted is None:
+        return None
+    if wanted == "balanced":
+        return np.array([balanced(prepared.target[member.train_rows], len(classes)) for member in members])
+    if len(wanted) != len(classes):
+        raise SpecError(
+            f"loss.class_weights must hold one weight per class ({', '.join(classes) or 'this target has none'}), "
+            f"however: {len(wanted)} weights."
+        )
+    return np.tile(wanted, (len(members), 1))
+
+
+def balanced(target: NDArray[Any], classes: int) -> NDArray[np.float64]:
+    """``N/(C·N_c)``: every class counts the same (King and Zeng 2001; scikit-learn's ``balanced``)."""
+    counts = np.bincount(target, minlength=classes)
+    return np.asarray(counts.sum() / (classes * np.maximum(counts, 1)))
