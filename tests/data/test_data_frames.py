@@ -1,5 +1,6 @@
 """Frames, arrays and tensors from Python."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -168,3 +169,30 @@ def test_rows_without_a_label_are_dropped_and_said_so() -> None:
         assert schema.rows == len(drop_unlabelled(raw, schema)) == 20
         with pytest.raises(DataError, match="row 3"):
             encode(raw, schema, with_target=True)
+
+
+def test_the_rarer_types_of_a_frame_are_understood_and_may_be_missing_altogether_later() -> None:
+    rows = range(40)
+    source = pl.DataFrame(
+        {
+            "time": [dt.time(i % 24, i) for i in rows],
+            "duration": [dt.timedelta(minutes=i * i) for i in rows],
+            "null": [None for _ in rows],
+            "decimal": pl.Series([f"{i}.25" for i in rows]).cast(pl.Decimal(10, 2)),
+            "enum": pl.Series(["ab"[i % 2] for i in rows], dtype=pl.Enum(["a", "b"])),
+            "date": [dt.date(2020, 1, 1 + i % 28) for i in rows],
+            "list": [[i] for i in rows],
+            "y": [i // 2 % 2 for i in rows],
+        }
+    )
+    spec = DataSpec(target="y")
+    raw = read(source, spec)
+    schema, _ = infer_schema(raw, spec)
+    kinds = ["number", "number", "constant", "number", "category", "date", "text"]
+    assert [column.kind for column in schema.columns] == kinds
+    encoded = encode(raw, schema, with_target=True)
+    assert encoded.inputs[0][1, :3].tolist() == [3660, 60, 1.25]
+    empty = source.head(3).with_columns(pl.lit(None).alias(name) for name in source.columns)
+    encoded = encode(read(empty), schema, with_target=False)
+    assert np.isnan(encoded.inputs[0]).all()
+    assert (encoded.inputs[1] == 1).all()

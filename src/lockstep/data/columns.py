@@ -132,10 +132,11 @@ def check_finite(numbers: pl.Series, rows: NDArray[np.int64], origin: str) -> No
     what = "infinite" if np.isinf(value) else "enormous"
     spelled = f"{value:g}"
     more = f" ({len(at):,} such values in all)" if len(at) > 1 else ""
+    code = f" If it is a code, give --set data.identifier={numbers.name}." if len(at) > 0.5 * len(values) else ""
     raise DataError(
         f"Numbers must be finite and at most 1e18 in size, however: column {numbers.name} of {origin} holds the "
         f"{what} value {spelled} in row {rows[at[0]] + 1:,}{more}. Mend it, or declare it missing: "
-        f"--set data.missing={spelled}."
+        f"--set data.missing={spelled}.{code}"
     )
 
 

@@ -127,6 +127,8 @@ def hash_frame(frame: pl.DataFrame) -> str:
     """The sha256 of a frame's column names, types and contents."""
     digest = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in frame.schema.items()]).encode())
     for series in frame.iter_columns():
+        if series.dtype.is_temporal():
+            series = series.to_physical()
         if series.dtype.is_numeric() and not series.dtype.is_decimal():
             digest.update(np.packbits(series.is_null().to_numpy()).tobytes())
             digest.update(series.fill_null(0).to_numpy().tobytes())

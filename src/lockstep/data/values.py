@@ -90,7 +90,7 @@ def as_text(series: pl.Series) -> pl.Series:
     dtype = series.dtype
     if dtype == pl.Boolean:
         return series.replace_strict({True: "True", False: "False"}, return_dtype=pl.String)
-    if dtype == pl.Object or dtype.is_nested() or dtype == pl.Binary:
+    if dtype.is_nested() or dtype in (pl.Object, pl.Binary, pl.Duration):
         return pl.Series(series.name, [None if v is None else str(v) for v in series.to_list()], dtype=pl.String)
     text = series if dtype == pl.String else series.cast(pl.String)
     return text.str.replace(r"^(-?\d+)\.0+$", "$1")
