@@ -704,7 +704,6 @@ def browse(tmp_path: Path) -> Callable[..., Opened]:
             "--v=0",
             f"--user-data-dir={tmp_path / 'profile'}",
             "--disable-background-networking",
-            "--window-size=1280,900",
             "--virtual-time-budget=20000",
             "--dump-dom",
             *flags,

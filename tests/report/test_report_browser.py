@@ -29,6 +29,68 @@ def test_the_page_draws_in_the_dark_too(make_run: Callable[[str], Path], browse:
     assert 'class="dark"' in opened.dom
 
 
+def probe(page: Path, script: str) -> Path:
+    """A copy of the page that runs a script of the test once its charts are drawn."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    waiting = f"""
+      const waiting = setInterval(() => {{
+        if (document.documentElement.dataset.charts !== "drawn") return;
+        clearInterval(waiting);
+        {script}
+      }}, 50);"""
+    copy = page.with_name("probe.html")
+    whole, end, _ = text.rpartition("</body>")  # the last: the charting library has one in a string
+    copy.write_text(f"{whole}<script>{waiting}</script>{end}", encoding="utf-8")
+    return copy
+
+
+def test_the_button_switches_the_theme_and_draws_the_charts_again(
+    make_run: Callable[[str], Path], browse: Browse
+) -> None:
+    page = render(make_run("images"))
+    click = 'document.getElementById("theme").click();'
+    opened = browse(probe(page, f"{click}{click}{click}"))
+    assert opened.console == ()
+    assert re.search(r'<html[^>]*data-theme="dark"', opened.dom)
+    assert 'data-charts="drawn"' in opened.dom
+    assert len(re.findall(r'<svg[^>]* class="marks"', opened.dom)) == opened.dom.count('data-chart="')
+    assert "rgb(134, 170, 255)" in opened.dom  # the dark theme's colour of the model, in a chart
+
+
+@pytest.mark.parametrize(
+    ("kind", "chart", "x", "y", "told"),
+    [("table", "loss", 0.5, 0.5, "networks training"), ("table", "importance", 0.5, 0.1, "column")],
+)
+def test_charts_tell_their_values_under_the_pointer(
+    kind: str, chart: str, x: float, y: float, told: str, make_run: Callable[[str], Path], browse: Browse
+) -> None:
+    hover = f"""
+      const svg = document.querySelector("[data-chart={chart}] svg"), box = svg.getBoundingClientRect();
+      const at = {{clientX: box.left + box.width * {x}, clientY: box.top + box.height * {y}, bubbles: true}};
+      const under = document.elementFromPoint(at.clientX, at.clientY);
+      for (const event of ["pointerover", "mouseover", "pointermove"]) under.dispatchEvent(new PointerEvent(event, at));
+    """
+    opened = browse(probe(render(make_run(kind)), hover), "--window-size=1280,7000")
+    found = re.search(r'id="vg-tooltip-element" class="[^"]*visible[^"]*"[^>]*>(.*?)</div>', opened.dom)
+    assert found is not None
+    assert told in found[1]
+    assert "undefined" not in found[1]
+
+
+@pytest.mark.parametrize("kind", ["table", "images", "compare", "hostile"])
+def test_a_phone_never_scrolls_sideways(kind: str, make_run: Callable[[str], Path], browse: Browse) -> None:
+    # A window has at least 500 px, so a frame of 390 px stands for the phone.
+    tell = "const root = document.documentElement; parent.postMessage([innerWidth, root.scrollWidth], '*');"
+    page = probe(render(make_run(kind)), tell)
+    phone = page.with_name("phone.html")
+    phone.write_text(
+        f"""<script>onmessage = (told) => {{ document.body.dataset.widths = told.data.join(" "); }};</script>
+        <body><iframe src="{page.name}" style="width: 390px; height: 844px; border: 0"></iframe></body>"""
+    )
+    assert 'data-widths="390 390"' in browse(phone, "--hide-scrollbars").dom
+
+
 @pytest.mark.parametrize(
     "smuggled",
     [

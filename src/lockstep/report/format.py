@@ -92,6 +92,8 @@ def percent(share: float | None, digits: int | None = None) -> str:
     if (share := finite(share)) is None:
         return DASH
     value = 100 * share
+    if digits is None and (0 < value < 0.05 or 99.95 <= value < 100):
+        return f"{'<0.1' if value < 1 else '>99.9'}{NARROW}%"
     if digits is None:
         digits = 0 if value in (0, 100) or 10 <= value <= 90 else 1
     return f"{value:.{digits}f}{NARROW}%".replace("-", MINUS)

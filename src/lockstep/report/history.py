@@ -20,8 +20,8 @@ class Curves:
 
     ``members``: member, who (its label), candidate (label), epoch and the series, thinned.
     ``mean``: candidate, epoch, networks (how many trained), and per series its mean, low and high (one standard
-    deviation to each side), only where every member of the candidate still trains: past that, a mean would move because
-    members leave, not because they learn.
+    deviation to each side, within what was seen), only where every member of the candidate still trains: past that, a
+    mean would move because members leave, not because they learn.
     ``best``: one row per member, at its best epoch.
     ``drawn`` members of ``total`` are in ``members``.
     """
@@ -106,8 +106,8 @@ def _means(frame: pl.DataFrame) -> pl.DataFrame:
         for name in SERIES
         for expression in (
             pl.col(name).mean().alias(name),
-            (pl.col(name).mean() - pl.col(name).std()).alias(f"{name}_low"),
-            (pl.col(name).mean() + pl.col(name).std()).alias(f"{name}_high"),
+            pl.max_horizontal(pl.col(name).mean() - pl.col(name).std(), pl.col(name).min()).alias(f"{name}_low"),
+            pl.min_horizontal(pl.col(name).mean() + pl.col(name).std(), pl.col(name).max()).alias(f"{name}_high"),
         )
     ]
     means = (

@@ -51,7 +51,7 @@
         labelPadding: 5, gridColor: line, domainColor: axis, tickColor: axis, tickSize: 4, labelFlush: false },
       axisY: { domain: false, ticks: false },
       axisYDiscrete: { labelColor: text, labelLimit: narrow ? 140 : 190 },
-      axisXQuantitative: { tickCount: narrow ? 5 : 8 },
+      axisXQuantitative: { tickCount: narrow ? 5 : 8, labelOverlap: true, labelSeparation: 6 },
       legend: { orient: "top", direction: "horizontal", labelColor: text, titleColor: quiet, labelFontSize: 12, titleFontSize: 12,
         titleFontWeight: 500, symbolType: "stroke", symbolStrokeWidth: 3, symbolOpacity: 1, labelLimit: narrow ? 150 : 220,
         columns: narrow ? 2 : 4, offset: 6, padding: 0, rowPadding: 2, columnPadding: 14 },
@@ -75,10 +75,18 @@
       element.innerHTML = "<p class=\"failed\">This chart could not be drawn.</p>";
     }
   }
-  async function drawAll() {
+  // One pass at a time: a theme switched in the middle of a pass ends it and starts the next.
+  let pass = 0, passes = Promise.resolve();
+  function drawAll() {
+    const mine = ++pass;
     delete root.dataset.charts;
-    for (const element of document.querySelectorAll("[data-chart]")) await draw(element);
-    root.dataset.charts = "drawn";
+    passes = passes.then(async () => {
+      for (const element of document.querySelectorAll("[data-chart]")) {
+        if (mine !== pass) return;
+        await draw(element);
+      }
+      root.dataset.charts = "drawn";
+    });
   }
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";

@@ -88,7 +88,7 @@ def _curves(curves: Curves, figures: Figures) -> None:
     if series:
         valid = any(s.field == "valid_loss" for s in series)
         figures.charts["loss"] = training_charts.curves(
-            series, y_title="loss", scale=training_charts.scale_for(_extent(curves, *(s.field for s in series))),
+            series, y_title="loss", y_axis=training_charts.vertical(_extent(curves, *(s.field for s in series))),
             title="Training and validation loss" if valid else "Training loss",
             note="Loss on each network's own training and validation rows." if valid else "Loss on the training rows.",
             alt=f"Training and validation loss of {curves.total} networks by epoch.",
@@ -98,7 +98,7 @@ def _curves(curves: Curves, figures: Figures) -> None:
         name = fmt.metric_name(curves.metric or "metric")
         figures.charts["metric"] = training_charts.curves(
             [Series("valid_metric", "validation", "@model")], y_title=name,
-            scale=training_charts.scale_for(_extent(curves, "valid_metric")), title=f"Validation {name}",
+            y_axis=training_charts.vertical(_extent(curves, "valid_metric")), title=f"Validation {name}",
             note="On the rows that each network stops on.",
             alt=f"Validation {name} of {curves.total} networks by epoch.",
             best="valid_metric", **common,
@@ -114,7 +114,7 @@ def _candidate_curves(curves: Curves, candidates: list[str], figures: Figures) -
     ):
         if _has(curves, field):
             figures.charts[name] = training_charts.curves_by_candidate(
-                field, y_title=y_title, epochs=curves.epochs, scale=training_charts.scale_for(_extent(curves, field)),
+                field, y_title=y_title, epochs=curves.epochs, y_axis=training_charts.vertical(_extent(curves, field)),
                 title=title, note="", alt=f"{title}, {len(candidates)} candidates, by epoch.", labels=candidates,
                 many=curves.drawn > 12, best=field != "train_loss" and curves.total <= 60,
             )  # fmt: skip
@@ -131,20 +131,21 @@ def _rates(
     names = candidates if len(set(rates["schedule"])) > 1 else candidates[:1]
     schedule = (settings(run).get("schedule") or {}).get("name")
     note = "Learning rate of each epoch's last step" + (f", {schedule}." if schedule else ".")
-    scale = training_charts.scale_for([v for v in rates["lr"] if v]) if len(names) > 1 else {"zero": True}
-    figures.charts["schedule"] = training_charts.schedule(names, epochs=curves.epochs, scale=scale, by=note)
+    several = len(names) > 1
+    y_axis = training_charts.vertical(rates["lr"], log=True) if several else {"scale": {"zero": True}, "axis": {}}
+    figures.charts["schedule"] = training_charts.schedule(names, epochs=curves.epochs, y_axis=y_axis, by=note)
 
 
 def _gradients(run: RunFiles, curves: Curves, clip: float | None, candidates: list[str], figures: Figures) -> None:
     assert run.history is not None
     if _has(curves, "grad_norm"):
-        scale = training_charts.scale_for(_extent(curves, "grad_norm"))
+        y_axis = training_charts.vertical(_extent(curves, "grad_norm"))
         figures.charts["gradient"] = training_charts.whole_gradient(
-            epochs=curves.epochs, scale=scale, clip=clip, many=curves.drawn > 12, labels=candidates
+            epochs=curves.epochs, y_axis=y_axis, clip=clip, many=curves.drawn > 12, labels=candidates
         )
     if (layers := history.layer_norms(run.history)) is not None:
         figures.tables["layers"] = layers[1]
-        figures.charts["layers"] = training_charts.layer_lines(layers[0], epochs=curves.epochs)
+        figures.charts["layers"] = training_charts.layer_lines(layers[0], layers[1]["norm"], epochs=curves.epochs)
 
 
 def _paths(run: RunFiles, members: list[Json]) -> list[Path]:

@@ -1,11 +1,12 @@
 """The charts of training: curves, learning rates, gradients. They read the tables that history.py prepares."""
 
+import math
 from dataclasses import dataclass
 
 from lockstep.report.charts import HUES, Chart, Spec, chart, quantity
 
 _SMALL: Spec = {"labelExpr": "datum.value === 0 ? '0' : format(datum.value, '.2~e')"}
-_LOG: Spec = {"labelExpr": "format(datum.value, '.2~g')", "tickCount": 4}
+_LOG: Spec = {"labelExpr": "format(datum.value, '.2~g')"}
 
 
 def epoch_axis(epochs: int) -> Spec:
@@ -13,12 +14,22 @@ def epoch_axis(epochs: int) -> Spec:
     return quantity("epoch", "epoch", scale={"domain": [min(1, epochs), max(2, epochs)], "nice": False}, axis=axis)
 
 
-def scale_for(values: list[float | None], *, floor: float | None = None) -> Spec:
-    """Logarithmic where the values span more than a factor of 20, else linear and not forced to start at zero."""
+def vertical(values: list[float | None], *, log: bool | None = None) -> Spec:
+    """Scale and axis for the values: logarithmic where they span a factor of 20 (unless told), ticks at 1-2-5.
+
+    A linear scale does not start at zero, since what a loss loses late is small.
+    """
     known = [v for v in values if v is not None]
-    if known and min(known) > 0 and max(known) / min(known) > 20:
-        return {"type": "log", "nice": False}
-    return {"zero": False} | ({"domainMin": floor} if floor is not None else {})
+    positive = [v for v in known if v > 0]
+    if log is None:
+        log = bool(known) and len(positive) == len(known) and max(known) / min(known) > 20
+    if not log or not positive:
+        return {"scale": {"zero": False}, "axis": {}}
+    low, high = min(positive), max(positive)
+    steps = (1, 2, 5) if high / low < 1e3 else (1,)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [t for e in exponents for s in steps if low <= (t := float(f"{s}e{e}")) <= high]
+    return {"scale": {"type": "log", "nice": False}, "axis": {**_LOG, "values": ticks}}
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Series:
 
 
 def curves(
-    series: list[Series], *, y_title: str, epochs: int, scale: Spec, title: str, note: str, alt: str, best: str | None,
+    series: list[Series], *, y_title: str, epochs: int, y_axis: Spec, title: str, note: str, alt: str, best: str | None,
     many: bool, alone: bool,
 ) -> Chart:  # fmt: skip
     """Members as thin lines, their mean as a thick one with a band of one standard deviation, best epochs as dots.
@@ -43,7 +54,7 @@ def curves(
     color = {s.field: {"datum": s.label, "type": "nominal", "scale": legend, "title": None} for s in series}
     if len(series) == 1:
         color[series[0].field]["legend"] = None
-    y = {s.field: quantity(s.field, y_title, scale=scale) for s in series}
+    y = {s.field: quantity(s.field, y_title, **y_axis) for s in series}
     layers: list[Spec] = [_hover(series)]
     for s in series if not alone else []:
         band = {"y": {**y[s.field], "field": f"{s.field}_low"}, "y2": {"field": f"{s.field}_high"}}
@@ -65,25 +76,33 @@ def curves(
 
 
 def curves_by_candidate(
-    field: str, *, y_title: str, epochs: int, scale: Spec, title: str, note: str, alt: str, labels: list[str],
+    field: str, *, y_title: str, epochs: int, y_axis: Spec, title: str, note: str, alt: str, labels: list[str],
     many: bool, best: bool,
 ) -> Chart:  # fmt: skip
     """One series, a colour per candidate: members thin, candidates' means thick."""
     told_apart = len(labels) <= len(HUES)
     color = _candidate_color(labels)
-    y = quantity(field, y_title, scale=scale)
+    y = quantity(field, y_title, **y_axis)
     tooltip = [{"field": "candidate"}, {"field": "epoch"},
                {"field": field, "title": f"mean {y_title}", "format": ".4~g"}, {"field": "networks"}]  # fmt: skip
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.15 if many else 0.35, "clip": True, "tooltip": None}
     layers: list[Spec] = [
         {"data": {"name": "members"}, "mark": thin,
          "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
-        {"data": {"name": "mean"}, "mark": {"type": "line", "strokeWidth": 2.5 if told_apart else 1.2, "clip": True},
-         "encoding": {"y": y, "color": color, "tooltip": tooltip, "detail": {"field": "candidate"}}},
+        {"data": {"name": "mean"}, "layer": _line(2.5 if told_apart else 1.2, tooltip),
+         "encoding": {"y": y, "color": color, "detail": {"field": "candidate"}}},
     ]  # fmt: skip
     if best:
         layers.append(_best(y, color, field, y_title))
     return chart({"encoding": {"x": epoch_axis(epochs)}, "layer": layers}, title=title, note=note, alt=alt)
+
+
+def _line(width: float, tooltip: list[Spec]) -> list[Spec]:
+    """A line, and unseen points on it that tell their values: a line's own tooltip would tell of its first point."""
+    return [
+        {"mark": {"type": "line", "strokeWidth": width, "clip": True, "tooltip": None}},
+        {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 0}, "encoding": {"tooltip": tooltip}},
+    ]
 
 
 def _candidate_color(labels: list[str]) -> Spec:
@@ -106,10 +125,11 @@ def _best(y: Spec, color: Spec, field: str, y_title: str) -> Spec:
 
 def _hover(series: list[Series]) -> Spec:
     """A vertical line that follows the pointer and tells the epoch's means."""
-    tooltip: list[Spec] = [{"field": "epoch"}]
+    # Without a format Vega-Lite reads the wrong datum for the nearest point, and shows "undefined".
+    tooltip: list[Spec] = [{"field": "epoch", "format": "d"}]
     for s in series:
         tooltip.append({"field": s.field, "title": f"{s.label}, mean", "format": ".4~g"})
-    tooltip.append({"field": "networks", "title": "networks training"})
+    tooltip.append({"field": "networks", "title": "networks training", "format": "d"})
     pick = {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout", "encodings": ["x"]}
     return {
         "data": {"name": "mean"},
@@ -122,18 +142,17 @@ def _hover(series: list[Series]) -> Spec:
     }
 
 
-def schedule(labels: list[str], *, epochs: int, scale: Spec, by: str) -> Chart:
+def schedule(labels: list[str], *, epochs: int, y_axis: Spec, by: str) -> Chart:
     """The learning rate by epoch, from the table ``rates``."""
     color = _candidate_color(labels) | ({"field": "schedule"} if 1 < len(labels) <= len(HUES) else {})
-    title = "learning rate (log)" if scale.get("type") == "log" else "learning rate"
+    title = "learning rate (log)" if y_axis["scale"].get("type") == "log" else "learning rate"
     tooltip = [{"field": "epoch"}, {"field": "lr", "title": "learning rate", "format": ".3~e"}]
     if len(labels) > 1:
         tooltip.insert(0, {"field": "schedule", "title": "candidate"})
-    encoding = {"x": epoch_axis(epochs), "color": color, "detail": {"field": "schedule"}, "tooltip": tooltip,
-                "y": quantity("lr", title, scale=scale, axis={**_SMALL, "tickCount": 5})}  # fmt: skip
-    mark = {"type": "line", "strokeWidth": 2, "point": {"size": 60, "opacity": 0}}
+    y = quantity("lr", title, scale=y_axis["scale"], axis={"tickCount": 5, **y_axis["axis"], **_SMALL})
+    encoding = {"x": epoch_axis(epochs), "y": y, "color": color, "detail": {"field": "schedule"}}
     return chart(
-        {"data": {"name": "rates"}, "mark": mark, "encoding": encoding},
+        {"data": {"name": "rates"}, "encoding": encoding, "layer": _line(2, tooltip)},
         title="Learning rate",
         note=by,
         alt="Learning rate at the end of each epoch.",
@@ -141,7 +160,7 @@ def schedule(labels: list[str], *, epochs: int, scale: Spec, by: str) -> Chart:
     )
 
 
-def layer_lines(layers: list[str], *, epochs: int) -> Chart:
+def layer_lines(layers: list[str], norms: list[float | None], *, epochs: int) -> Chart:
     """Gradient norm per layer, one line each, coloured by depth; a heat map where there are too many to tell apart."""
     title, note = (
         "Gradient norm per layer",
@@ -155,10 +174,9 @@ def layer_lines(layers: list[str], *, epochs: int) -> Chart:
         depths = [f"@depth{1 + round(7 * i / max(1, len(layers) - 1))}" for i in range(len(layers))]
         color = {"field": "layer", "type": "nominal", "title": None,
                  "scale": {"domain": layers, "range": depths}}  # fmt: skip
-        y = quantity("norm", "gradient norm (log)", scale={"type": "log", "nice": False}, axis=_LOG)
-        mark = {"type": "line", "strokeWidth": 2, "point": {"size": 60, "opacity": 0}}
-        encoding: Spec = {"x": epoch_axis(epochs), "y": y, "color": color, "tooltip": tooltip}
-        return chart({"data": {"name": "layers"}, "mark": mark, "encoding": encoding},
+        y = quantity("norm", "gradient norm (log)", **vertical(norms, log=True))
+        encoding: Spec = {"x": epoch_axis(epochs), "y": y, "color": color}
+        return chart({"data": {"name": "layers"}, "encoding": encoding, "layer": _line(2, tooltip)},
                      title=title, alt=alt, height=240,
                      note=f"{note} From yellow, the first, to blue, the last.")  # fmt: skip
     scale: Spec = {"type": "log", "range": ["@heat0", "@heat1", "@heat2"]}
@@ -173,18 +191,17 @@ def layer_lines(layers: list[str], *, epochs: int) -> Chart:
                   title=title, note=f"{note} First layer on top.", alt=alt, height=16 * len(layers))  # fmt: skip
 
 
-def whole_gradient(*, epochs: int, scale: Spec, clip: float | None, many: bool, labels: list[str]) -> Chart:
+def whole_gradient(*, epochs: int, y_axis: Spec, clip: float | None, many: bool, labels: list[str]) -> Chart:
     """The norm of each member's whole gradient before clipping, with the clip norm as a line."""
-    y = quantity("grad_norm", "gradient norm", scale=scale)
+    y = quantity("grad_norm", "gradient norm", **y_axis)
     color = _candidate_color(labels)
     thin = {"type": "line", "tooltip": None} | _thin(many, alone=False)
     tooltip = [{"field": "epoch"}, {"field": "grad_norm", "title": "mean norm", "format": ".3~g"}]
-    thick = {"type": "line", "strokeWidth": 2.2, "point": {"size": 60, "opacity": 0}}
     layers: list[Spec] = [
         {"data": {"name": "members"}, "mark": thin,
          "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
-        {"data": {"name": "mean"}, "mark": thick,
-         "encoding": {"y": y, "color": color, "tooltip": tooltip, "detail": {"field": "candidate"}}},
+        {"data": {"name": "mean"}, "layer": _line(2.2, tooltip),
+         "encoding": {"y": y, "color": color, "detail": {"field": "candidate"}}},
     ]  # fmt: skip
     for layer in layers:
         layer["encoding"]["x"] = epoch_axis(epochs)
