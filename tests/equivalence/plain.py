@@ -117,7 +117,7 @@ def train_plainly(module: nn.Module, member: Member, population: Population, inp
         with torch.no_grad():
             rows = member.valid_rows
             result.valid_losses.append(loss(module(*(x[rows] for x in inputs)), y[rows]).item())
-        if result.valid_losses[-1] == min(result.valid_losses) and result.valid_losses.count(min(result.valid_losses)) == 1:
+        if result.valid_losses[-1] < min(result.valid_losses[:-1], default=float("inf")):
             result.best = copy.deepcopy(module.state_dict())
             result.best_epoch = epoch + 1
         if training.patience and epoch + 1 - result.best_epoch >= training.patience:

@@ -16,6 +16,7 @@ from lockstep.runs import History
 from lockstep.spec import SGD, Adam, AdamW, ConstantLR, CosineAnnealingLR, Population, Training, TrainSpec
 
 ROWS, FEATURES, CLASSES = 120, 12, 3
+COSINE = CosineAnnealingLR()
 
 
 class Pipeline(nn.Sequential):
@@ -53,7 +54,12 @@ class Convolutional(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.3), nn.MaxPool2d(2), nn.Flatten()
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Dropout2d(0.3),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
         )
         self.head = nn.Linear(4 * 3 * 3, CLASSES)
 
@@ -61,10 +67,16 @@ class Convolutional(nn.Module):
         return self.head(self.body(x))
 
 
+RATES = [1e-3, 3e-3, 1e-2]
 CASES = {
-    "pipeline": (Pipeline, (FEATURES,), "cross_entropy", F.cross_entropy, AdamW(lr=[1e-3, 3e-3, 1e-2])),
-    "residual": (Residual, (FEATURES,), "mse", lambda o, y: F.mse_loss(o.squeeze(1), y), Adam(lr=[1e-3, 3e-3, 1e-2], weight_decay=1e-3)),
-    "convolutional": (Convolutional, (1, 6, 6), "cross_entropy", F.cross_entropy, SGD(lr=[1e-2, 3e-2, 1e-1], momentum=0.9, weight_decay=1e-3)),
+    "pipeline": (Pipeline, (FEATURES,), "cross_entropy", F.cross_entropy, AdamW(lr=RATES)),
+    "residual": (
+        Residual, (FEATURES,), "mse", lambda o, y: F.mse_loss(o.squeeze(1), y), Adam(lr=RATES, weight_decay=1e-3)
+    ),
+    "convolutional": (
+        Convolutional, (1, 6, 6), "cross_entropy", F.cross_entropy,
+        SGD(lr=[1e-2, 3e-2, 1e-1], momentum=0.9, weight_decay=1e-3),
+    ),
 }  # fmt: skip
 
 
@@ -77,7 +89,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def problem(case, dtype, epochs, *, seeds=2, patience=None, schedule=CosineAnnealingLR(), clip_norm=1.0):
+def problem(case, dtype, epochs, *, seeds=2, patience=None, schedule=COSINE, clip_norm=1.0):
     make, shape, loss_name, loss, optimizer = CASES[case]
     generator = torch.Generator().manual_seed(int(np.random.default_rng().integers(2**31)))
     print("data seed", generator.initial_seed())  # shown when a test fails
@@ -95,9 +107,9 @@ def problem(case, dtype, epochs, *, seeds=2, patience=None, schedule=CosineAnnea
     return spec, folds, make, Resident((x,), y), loss_name, loss, dtype
 
 
-def run(spec, folds, make, data, loss_name, loss, dtype, members=None):
+def run(spec, folds, make, data, loss_name, _loss, dtype, members=None):
     population = make_population(replace_members(spec, members), folds)
-    modules = make_modules(lambda member: make().to(dtype), population.training)
+    modules = make_modules(lambda _: make().to(dtype), population.training)
     history = History(population.identities)
     fused = train_population(
         population, modules, Problem(data, LOSSES[loss_name], loss_name, {}, population.steps, population.batch_size),
@@ -132,7 +144,7 @@ def test_in_float64_every_member_has_the_weights_of_a_plain_torch_loop_after_200
 @pytest.mark.parametrize("case", CASES)
 def test_in_float64_a_member_trained_alone_has_the_weights_it_has_among_all(case):
     setting = problem(case, torch.float64, epochs=40)
-    population, _, fused, _ = run(*setting)
+    _, _, fused, _ = run(*setting)
     for index in (0, 7, 13, 23):
         *_, alone, _ = run(*setting, members=(index,))
         assert distance(alone.module(0).state_dict(), fused.module(index).state_dict()) < 1e-9
@@ -149,7 +161,8 @@ def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case):
         np.testing.assert_allclose(own["train_loss"], plain.train_losses, rtol=1e-4)
         # A bias in front of a batch norm has gradient zero, Adam turns its round-off into drift, and the running mean
         # lags behind: in eval mode that shows, and says nothing of the step.
-        np.testing.assert_allclose(own["valid_loss"], plain.valid_losses, rtol=1e-3)
+        drifts = case == "pipeline"
+        np.testing.assert_allclose(own["valid_loss"], plain.valid_losses, rtol=1e-2 if drifts else 1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lockstep.data import RawTable, encode
 from lockstep.errors import DataError
 from lockstep.evaluation import HEADLINE, bootstrap, resamples_used, score
+from lockstep.jobs.prepare import keys_of
 from lockstep.jobs.run import Run, load
+from lockstep.spec import DataSpec
 
 
 def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
@@ -29,9 +29,8 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     predictions = run.model.member_predictions(encoded.inputs)
     ensemble = predictions.mean(axis=0)
     group = run.spec.data.group
-    groups = None
-    if isinstance(raw, RawTable) and group in raw.frame.columns:
-        groups = np.unique(raw.frame[group].cast(str).fill_null("").to_numpy(), return_inverse=True)[1]
+    there = isinstance(raw, RawTable) and group in raw.frame.columns
+    groups = keys_of([raw], DataSpec(group=group))[0] if there else None
     intervals = bootstrap(task, target, ensemble, groups=groups)
     resamples = resamples_used(task, len(target), classes=max(2, len(run.schema.classes)))
     return {

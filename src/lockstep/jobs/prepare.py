@@ -22,9 +22,9 @@ from lockstep.data import (
     infer_schema,
     make_splits,
     read,
+    split_keys,
 )
-from lockstep.data.values import as_date, as_number, clean
-from lockstep.errors import DataError, SpecError
+from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.progress import Display
 from lockstep.spec import DataSpec, FitSpec, parse_assignments, read_settings
@@ -131,11 +131,11 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
     assert encoded.target is not None
     ends = np.cumsum([len(source) for source in sources.values()])
     rows = {name: np.arange(end - len(sources[name]), end) for name, end in zip(sources, ends, strict=True)}
-    groups = group_codes(sources.values(), spec.data.group)
+    groups, times = keys_of(sources.values(), spec.data)
     splits = make_splits(
         encoded.target, schema.task, folds=spec.population.folds, valid_size=spec.population.valid_size,
         test_size=spec.data.test_size, seed=spec.population.seed, groups=groups,
-        times=time_codes(sources.values(), schema, spec.data.time),
+        times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
     found = (*findings, *leaks, *check_rows(encoded, splits, schema))
@@ -150,36 +150,17 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     return Encoded(inputs, np.concatenate([part.target for part in parts if part.target is not None]))
 
 
-def group_codes(sources: Iterable[Raw], name: str | None) -> NDArray[np.int64] | None:
-    """Which group each row over all sources belongs to; a row without one is a group of its own."""
-    if name is None:
-        return None
-    values = pl.concat([raw_column(source, name, "data.group").cast(pl.String) for source in sources])
-    codes = values.rank("dense").cast(pl.Int64).fill_null(0).to_numpy().copy()
-    lone = np.flatnonzero(codes == 0)
-    codes[lone] = len(codes) + lone
-    return codes
+def keys_of(sources: Iterable[Raw], spec: DataSpec) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    """The group and the time of each row over all sources, where the spec names a column for them."""
+    groups, times = zip(*(split_keys(source, spec) for source in sources), strict=True)
+    return (
+        group_codes(np.concatenate(groups)) if spec.group is not None else None,
+        np.concatenate(times) if spec.time is not None else None,
+    )
 
 
-def time_codes(sources: Iterable[Raw], schema: Schema, name: str | None) -> NDArray[np.int64] | None:
-    """The rank in time of each row over all sources; a missing time is an error, for such a row has no side."""
-    if name is None:
-        return None
-    column = next((column for column in schema.columns if column.name == name), None)
-    parts = []
-    for source in sources:
-        values = clean(raw_column(source, name, "data.time"), schema.missing)
-        times = as_date(values, column.date_format) if column and column.kind == "date" else as_number(values)
-        if times.null_count():
-            raise DataError(
-                f"data.time must hold a time in every row, however {name} of {source.origin} has none that can be read "
-                f"in {times.null_count():,} rows. Mend or leave out these rows, or name another column."
-            )
-        parts.append(times.to_physical().cast(pl.Float64))
-    return pl.concat(parts).rank("dense").cast(pl.Int64).to_numpy()
-
-
-def raw_column(source: Raw, name: str, setting: str) -> pl.Series:
-    if not isinstance(source, RawTable) or name not in source.frame.columns:
-        raise SpecError(f"{setting} must name a column of {source.origin}, however: {name}.")
-    return source.frame[name]
+def group_codes(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """A number per group; a row whose group is missing is a group of its own."""
+    codes = pl.Series(groups.tolist(), dtype=pl.String).rank("dense").cast(pl.Int64)
+    own = -1 - np.arange(len(codes))
+    return np.where(codes.is_null().to_numpy(), own, codes.fill_null(0).to_numpy())

@@ -104,9 +104,9 @@ def train(
     inputs, targets = unpack(data, "data")
     if batch_size is None:
         batch_size = data.batch_size if isinstance(data, DataLoader) and data.batch_size else 128
-    own_loss = not isinstance(loss, str | Loss)
+    loss_spec, loss_function = understood(loss)
     spec = TrainSpec(
-        loss=Loss(name="auto") if own_loss else loss if isinstance(loss, Loss) else Loss(name=loss),
+        loss=loss_spec,
         optimizer=optimizer,
         schedule=schedule,
         training=Training(epochs=epochs, batch_size=batch_size, clip_norm=clip_norm, patience=patience),
@@ -127,12 +127,10 @@ def train(
     modules = make_modules(lambda _: make_module(), population.training)
     like = next(modules[0].parameters())
     resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_target(targets, like, where))
-    name = "" if own_loss else spec.loss.name
-    weights = own_weights(spec.loss, len(modules))
-    numbers = loss_numbers(population.training, modules[0], where, class_weights=weights)
+    numbers = loss_numbers(population.training, modules[0], where, class_weights=own_weights(spec.loss, len(modules)))
     problem = Problem(
-        resident, plain_loss(loss) if own_loss else LOSSES[known(name)], name,
-        numbers, population.steps, population.batch_size, executor,
+        resident, loss_function, "" if loss_spec.name == "auto" else loss_spec.name, numbers,
+        population.steps, population.batch_size, executor,
     )  # fmt: skip
     history = History(population.identities)
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
@@ -140,14 +138,14 @@ def train(
     return Result(population.training, history.frame(), trained)
 
 
-def known(name: str) -> str:
-    if name not in LOSSES:
-        raise SpecError(f"loss must be one of {', '.join(LOSSES)} or a function, however: {name!r}.")
-    return name
-
-
-def plain_loss(loss: Any) -> LossFunction:
-    return lambda output, target, _: loss(output, target)
+def understood(loss: str | Loss | Callable[[Tensor, Tensor], Tensor]) -> tuple[Loss, LossFunction]:
+    """A loss as data, and as the function it names; of the user's own function the name is ``auto``."""
+    if callable(loss):
+        return Loss(), lambda output, target, _: loss(output, target)
+    spec = Loss.parse({"name": loss}) if isinstance(loss, str) else loss
+    if spec.name not in LOSSES:
+        raise SpecError(f"loss must be one of {', '.join(LOSSES)} or a function, however: {spec.name!r}.")
+    return spec, LOSSES[spec.name]
 
 
 def own_weights(loss: Loss, members: int) -> NDArray[np.float64] | None:
@@ -178,7 +176,7 @@ def unpack(data: Any, name: str) -> tuple[tuple[Tensor, ...], Tensor]:
     if isinstance(data, DataLoader):
         data = data.dataset
     if isinstance(data, Dataset):
-        data = default_collate([data[i] for i in range(len(data))])
+        data = default_collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise DataError(
             f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {type(data).__name__}."
