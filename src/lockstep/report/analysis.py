@@ -114,7 +114,7 @@ def importance(run: RunFiles, figures: Figures) -> tuple[Remark | None, int]:
     ]  # fmt: skip
     metric = str(table.get("metric") or "score")
     repeats = fmt.finite(table.get("repeats"))
-    note = f"Bars are means of {fmt.plural(int(repeats), 'shuffle')}, lines their spread. " if repeats else ""
+    note = f"Bars are means of {fmt.plural(int(repeats), 'shuffle')}, lines 95 % intervals. " if repeats else ""
     note += "Grey: not told from noise. Columns that say the same share their worth."
     figures.charts["importance"] = charts.importance(
         shown, metric=fmt.metric_name(metric), lower_is_better=metric in fmt.LOWER_IS_BETTER, note=note

@@ -37,7 +37,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "title": _title(run),
         "question": _question(run),
         "status": _status(run),
-        "created": str(run.manifest.get("created") or ""),
+        "created": setting.moment(run.manifest.get("created")),
         "population": _population(run, members, headline),
         "headline": headline,
         "in_short": _in_short(by_section),
@@ -179,8 +179,17 @@ def _use(run: RunFiles) -> Json:
 
 
 def _again(run: RunFiles, path: str) -> str:
-    origin = str((run.manifest.get("data") or {}).get("origin") or "DATA")
-    return f"lockstep fit {shlex.quote(origin)} --spec {path}/spec.toml --out {path}-again"
+    command = str(run.manifest.get("command") or "")
+    source = run.manifest.get("data") or {}
+    if not command:  # trained from Python, on data that may have no file
+        return f"lockstep.fit(data, spec={f'{_short(run.folder)}/spec.toml'!r})"
+    test = (
+        f" --test {shlex.quote(str(source['test_origin']))}"
+        if "--test " in command and source.get("test_origin")
+        else ""
+    )
+    origin = shlex.quote(str(source.get("origin") or "DATA"))
+    return f"lockstep fit {origin}{test} --spec {path}/spec.toml --out {path}-again"
 
 
 def _short(folder: Path) -> str:

@@ -168,7 +168,7 @@ def _or(value: Any, other: float) -> float:
 
 
 def importance(table: Json | None) -> Remark | None:
-    """Which inputs matter beyond the spread of repeated shuffling."""
+    """Which inputs matter beyond noise: those whose interval lies above zero."""
     features = [f for f in (table or {}).get("features") or [] if fmt.finite(f.get("mean")) is not None]
     if not features or not table:
         return None

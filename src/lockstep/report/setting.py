@@ -1,5 +1,6 @@
 """The sections on what went in: the data as it was understood, the split, the plan, the machine."""
 
+from datetime import datetime
 from typing import Any
 
 from lockstep.report import format as fmt
@@ -128,9 +129,19 @@ def _range(values: list[int]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def moment(created: Any) -> str:
+    """A time as ``"2026-11-24 10:47 UTC"``; anything else as it is."""
+    try:
+        when = datetime.fromisoformat(str(created or ""))
+    except ValueError:
+        return str(created or "")
+    return when.strftime("%Y-%m-%d %H:%M") + (f" {when.tzname()}" if when.tzinfo else "")
+
+
 def machine(run: RunFiles) -> list[tuple[str, str]]:
     """What it ran on, as labelled facts."""
     box, versions, timing = (run.manifest.get(key) or {} for key in ("machine", "versions", "timing"))
+    source = run.manifest.get("data") or {}
     memory = fmt.finite(box.get("memory_gb"))
     cores = int(fmt.finite(box.get("cores")) or 0)
     processor = ", ".join(filter(None, [str(box.get("cpu") or ""), fmt.plural(cores, "core") if cores else ""]))
@@ -143,11 +154,13 @@ def machine(run: RunFiles) -> list[tuple[str, str]]:
             ("Memory", f"{fmt.number(memory, 3)} GB" if memory else ""),
             ("System", str(box.get("os") or "")),
             ("Time", ", ".join(shown)),
-            ("Started", str(run.manifest.get("created") or "")),
+            ("Started", moment(run.manifest.get("created"))),
+            ("Data", str(source.get("origin") or "")),
+            ("Test data", str(source.get("test_origin") or "")),
             ("Seed", str(run.manifest.get("seed", ""))),
             ("Lockstep", str(run.manifest.get("lockstep") or "")),
             ("Versions", ", ".join(f"{k} {v}" for k, v in versions.items() if k != "lockstep")),
-            ("Data fingerprint", str((run.manifest.get("data") or {}).get("fingerprint") or "")),
+            ("Fingerprint", str(source.get("fingerprint") or "")),
         )
         if value
     ]
