@@ -83,6 +83,9 @@ def test_a_wide_gap_between_the_losses_is_a_caution_and_a_narrow_one_is_not() ->
     assert wide.tone == "caution"
     assert narrow is not None
     assert narrow.tone == "good"
+    between = reading.loss_gap([path([0.44], [0.32], best=1, planned=1)])
+    assert between is not None
+    assert "better than new ones" in between.text
 
 
 def test_members_that_went_wrong_are_counted() -> None:
@@ -101,11 +104,15 @@ def bins(*rows: tuple[float, float, float]) -> list[dict[str, Any]]:
 def test_calibration_is_trusted_only_where_every_interval_includes_the_prediction() -> None:
     good = reading.calibration({"bins": bins((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), "error": 0.01})
     bad = reading.calibration({"bins": bins((0.2, 0.1, 0.3), (0.8, 0.5, 0.6)), "error": 0.12})
+    chance = reading.calibration({"bins": bins(*[(0.2, 0.1, 0.3)] * 9, (0.8, 0.5, 0.6)), "error": 0.12})
     assert good is not None
     assert good.tone == "good"
     assert bad is not None
     assert bad.tone == "caution"
     assert "in 1 of 2 bins" in bad.text
+    assert chance is not None
+    assert chance.tone == "note"
+    assert "chance" in chance.text
     assert reading.calibration(None) is None
     assert reading.calibration({"bins": [], "error": None}) is None
 

@@ -95,9 +95,13 @@ def calibration(run: RunFiles, figures: Figures) -> Remark | None:
         x_title, y_title = f"predicted probability of {classes[1]}", f"share that is {classes[1]}"
     else:
         x_title, y_title = "probability of the predicted class", "share predicted right"
-    note = "On the dashed line probabilities are exact; bars are 95 % intervals of the observed share."
-    curve_chart, counts = charts.calibration(bins, x_title=x_title, y_title=y_title, note=note)
-    figures.charts["calibration"], figures.charts["calibration_counts"] = curve_chart, counts
+    counts = sorted(int(b["count"] or 0) for b in bins)
+    rows = fmt.count(counts[0]) if counts[0] == counts[-1] else f"{fmt.count(counts[0])} to {fmt.count(counts[-1])}"
+    note = (
+        "On the dashed line probabilities are exact; bars are 95 % intervals of the observed share."
+        f" {fmt.plural(len(bins), 'dot')} of {rows} rows."
+    )
+    figures.charts["calibration"] = charts.calibration(bins, x_title=x_title, y_title=y_title, note=note)
     return reading.calibration(curve)
 
 

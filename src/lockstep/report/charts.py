@@ -74,16 +74,18 @@ def headline(rows: list[Spec], *, metric: str, note: str) -> Chart:
                   alt=f"{metric} of the ensemble with its interval, of each network, and of the baseline.")  # fmt: skip
 
 
-def calibration(bins: list[Spec], *, x_title: str, y_title: str, note: str) -> tuple[Chart, Chart]:
-    """Observed share by predicted probability, with intervals; and how many rows lie in each bin."""
-    unit: Spec = {"domain": [0, 1], "nice": False}
-    axis: Spec = {"format": ".0%", "minExtent": 44, "maxExtent": 44, "tickCount": 5}
-    x = quantity("predicted", x_title, scale=unit, axis={"format": ".0%", "tickCount": 5})
+def calibration(bins: list[Spec], *, x_title: str, y_title: str, note: str) -> Chart:
+    """Observed share by predicted probability, with intervals; from where the data begins, if all of it lies high."""
+    least = min(v for b in bins for v in (b["predicted"], b["observed"], b["low"]) if v is not None)
+    start = math.floor(10 * least) / 10 if least >= 0.3 else 0.0
+    unit: Spec = {"domain": [start, 1], "nice": False}
+    axis: Spec = {"format": ".0%", "tickCount": 5}
+    x = quantity("predicted", x_title, scale=unit, axis=axis)
     y = quantity("observed", y_title, scale=unit, axis=axis)
     tooltip = [{"field": "predicted", "format": ".1%", "title": "mean predicted"},
                {"field": "observed", "format": ".1%"}, {"field": "low", "format": ".1%"},
                {"field": "high", "format": ".1%"}, {"field": "count", "format": ",", "title": "rows"}]  # fmt: skip
-    diagonal = {"data": {"values": [{"predicted": 0, "observed": 0}, {"predicted": 1, "observed": 1}]},
+    diagonal = {"data": {"values": [{"predicted": e, "observed": e} for e in (start, 1)]},
                 "mark": {"type": "line", "strokeDash": [4, 3], "color": "@muted", "strokeWidth": 1.2},
                 "encoding": {"x": x, "y": y}}  # fmt: skip
     here = {"data": {"values": bins}}
@@ -96,16 +98,8 @@ def calibration(bins: list[Spec], *, x_title: str, y_title: str, note: str) -> t
         {**here, "mark": {"type": "point", "filled": True, "size": 60, "color": "@model", "opacity": 1},
          "encoding": {"x": x, "y": y, "tooltip": tooltip}},
     ]  # fmt: skip
-    curve = chart({"layer": layers}, title="Predicted against observed", note=note, height=300,
+    return chart({"layer": layers}, title="Predicted against observed", note=note, height=300,
                    alt=f"{y_title} against {x_title} in {len(bins)} bins.")  # fmt: skip
-    counts = chart(
-        {"data": {"values": bins}, "mark": {"type": "bar", "color": "@model", "opacity": 0.7, "width": 9},
-         "encoding": {"x": x, "y": quantity("count", "rows", axis=plain_axis(max(b["count"] for b in bins), 4)),
-                      "tooltip": tooltip}},
-        title="Rows per predicted probability", note="Rows in each bin, at its mean predicted probability.", height=300,
-        alt="Number of rows by predicted probability.",
-    )  # fmt: skip
-    return curve, counts
 
 
 def actual_predicted(points: list[Spec], *, target: str) -> Chart:

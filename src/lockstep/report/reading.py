@@ -129,6 +129,9 @@ def loss_gap(paths: list[Path]) -> Remark | None:
         return Remark("caution", text)
     if valid < train:
         return Remark("note", f"{where}. Validation is lower because dropout is at work only in training.")
+    if valid > 1.15 * train:
+        more = fmt.percent(valid / train - 1)
+        return Remark("note", f"{where}, {more} more: the networks fit their own rows better than new ones.")
     return Remark("good", f"{where}: the networks fit new rows about as well as their own.")
 
 
@@ -157,9 +160,11 @@ def calibration(curve: Json | None) -> Remark | None:
         return Remark(
             "good", f"{said}, and every interval includes the predicted probability: take them at their word."
         )
+    where = f"{said}; in {len(off)} of {fmt.plural(len(bins), 'bin')} the interval excludes the predicted probability"
+    if len(off) == 1 and len(bins) >= 5:  # at 95 %, ten exact bins show at least one such bin in 40 % of cases
+        return Remark("note", f"{where}, as chance alone often has it.")
     tone: Tone = "good" if error < 0.02 else "note" if error < 0.05 else "caution"
-    where = f"{said}; in {len(off)} of {fmt.plural(len(bins), 'bin')} the interval excludes the predicted probability."
-    return Remark(tone, where)
+    return Remark(tone, f"{where}.")
 
 
 def _or(value: Any, other: float) -> float:
@@ -180,7 +185,8 @@ def importance(table: Json | None) -> Remark | None:
     metric = str(table.get("metric") or "score")
     first = real[0]
     moves = "raises" if metric in fmt.LOWER_IS_BETTER else "lowers"
-    change = f"{moves} the {fmt.metric_name(metric)} by {fmt.score(metric, first['mean'])}"
+    size = fmt.score(metric, first["mean"]) if metric in fmt.SHARES else fmt.number(first["mean"], 3)
+    change = f"{moves} the {fmt.metric_name(metric)} by {size}"
     text = f"Shuffling {first['name']} costs most: it {change}"
     if len(real) > 1:
         others = [str(f["name"]) for f in real[1:3]]
@@ -244,7 +250,7 @@ def confusion(classes: list[str], counts: list[list[int]]) -> list[Remark]:
         return [Remark("good", "No row was given the wrong class.")] if counts else []
     top = mistakes[0]
     if top.n >= 3:
-        part = f"{fmt.plural(top.n, 'row')}, {fmt.percent(top.share)} of all {top.actual}"
+        part = f"{fmt.plural(top.n, 'row')}, {fmt.percent(top.share)} of the rows of {top.actual}"
         text = f"The most frequent mistake is {top.actual} taken for {top.predicted} ({part})."
         remarks.append(Remark("note", text))
     if len(scores) > 1:

@@ -131,6 +131,9 @@ def leaderboard(run: RunFiles, members: list[Json]) -> Json:
     rows = label_candidates([{**m, **scored.get(m.get("member"), {})} for m in members or scored.values()])
     all_scores = [v for row in rows for w in ("test", "out_of_fold") if (v := _of(row, w, metric)) is not None]
     places = fmt.places_for(metric, min(all_scores), max(all_scores)) if all_scores else 3
+    estimate = (run.metrics.get("metrics") or {}).get(metric) or {}
+    if finite := [estimate[key] for key in ("low", "high") if fmt.finite(estimate.get(key)) is not None]:
+        places = min(places, 1 + fmt.places_for(metric, finite[0], finite[-1], estimate.get("value")))
 
     def key(row: Json) -> tuple[bool, float]:
         value = _of(row, "out_of_fold", metric)

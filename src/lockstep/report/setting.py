@@ -36,7 +36,8 @@ def data(run: RunFiles) -> Json:
         "summary": _summary(run, len(columns), used, kinds),
         "set_aside": len(columns) - used,
         "has_missing": any(c.get("missing") for c in columns),
-        "missing_spellings": [str(s) for s in schema.get("missing") or []],
+        "missing_spellings": [str(s) for s in schema.get("missing") or []] if columns else [],
+        "has_why": any(c["why"] for c in table),
         "classes": [str(c) for c in run.manifest.get("classes") or []],
     }
 

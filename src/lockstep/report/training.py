@@ -130,7 +130,7 @@ def _rates(
     figures.tables["rates"] = rates
     names = candidates if len(set(rates["schedule"])) > 1 else candidates[:1]
     schedule = (settings(run).get("schedule") or {}).get("name")
-    note = "Learning rate of each epoch's last step" + (f", {schedule}." if schedule else ".")
+    note = "Of each epoch's last step" + (f"; schedule: {schedule}." if schedule else ".")
     several = len(names) > 1
     y_axis = training_charts.vertical(rates["lr"], log=True) if several else {"scale": {"zero": True}, "axis": {}}
     figures.charts["schedule"] = training_charts.schedule(names, epochs=curves.epochs, y_axis=y_axis, by=note)
