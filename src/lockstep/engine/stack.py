@@ -4,12 +4,14 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from types import BuiltinFunctionType, FunctionType
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lockstep.network.layers.dropout import KeyedDropout, key_dropout, keyed_dropouts
+from lockstep.errors import TrainingError
+from lockstep.network.layers.dropout import DROPOUTS, KeyedDropout, key_dropout, keyed_dropouts
 
 Tensors = dict[str, Tensor]
 
@@ -63,7 +65,9 @@ class Stack:
                 module.calls = 0
         output = functional_call(form, (params, buffers), inputs)
         if not isinstance(output, Tensor):
-            raise TypeError(f"a module must return one tensor, however: {type(output).__name__}")
+            raise TrainingError(
+                f"A network must return one tensor, however: {type(output).__name__}. Return the logits."
+            )
         return output
 
     def taken_out(self, position: int, params: Tensor, buffers: Tensors) -> nn.Module:
@@ -81,12 +85,35 @@ class Stack:
 
 
 def structure(module: nn.Module) -> tuple[object, ...]:
-    """What must be equal for two modules to share a stack: classes, names, shapes and types; not the dropout rate."""
+    """What must be equal for two modules to share a stack: classes and their settings, names, shapes and types.
+
+    Not the dropout rate, which is a number per member.
+    """
     return (
-        tuple((name, type(child)) for name, child in module.named_modules()),
+        tuple((name, type(child), settings(child)) for name, child in module.named_modules(remove_duplicate=False)),
         tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()),
         tuple((name, b.shape, b.dtype) for name, b in module.named_buffers()),
     )
+
+
+def settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
+    """The plain attributes of one module (a slope, a stride, an activation function): one form runs all members."""
+    if isinstance(module, DROPOUTS):
+        return ()
+    own = ((name, plain(value)) for name, value in vars(module).items() if name[0] != "_" and name != "training")
+    return tuple((name, value) for name, value in own if value is not None)
+
+
+def plain(value: object) -> object:
+    """``value`` as something that compares by what it says; None where it is no plain value."""
+    match value:
+        case bool() | int() | float() | str() | BuiltinFunctionType():
+            return value
+        case FunctionType():
+            return value.__code__
+        case tuple() | list():
+            return tuple(map(plain, value))
+    return None
 
 
 def lift_groups(
@@ -117,7 +144,7 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
     )
     fixed = [_fixed(module) for module in keyed]
     buffers = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
-    form = keyed[0].to("meta")
+    form = on_meta(keyed[0])
     return Stack(
         layout=layout,
         params=params.to(device),
@@ -127,6 +154,17 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
         eval_form=copy.deepcopy(form).eval(),
         originals=tuple(modules),
     )
+
+
+def on_meta(module: nn.Module) -> nn.Module:
+    """A copy without storage. ``module.to("meta")`` would part tensors that two submodules share."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): without_storage(tensor) for tensor in tensors})
+
+
+def without_storage(tensor: Tensor) -> Tensor:
+    meta = tensor.detach().to("meta")
+    return nn.Parameter(meta, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else meta
 
 
 def flattened(module: nn.Module, layout: Layout) -> Tensor:

@@ -14,9 +14,11 @@ _GOLDEN = -1640531527  # 0x9E3779B9 as int32: 2³²/φ spreads consecutive indic
 _MIX1 = 2146121005  # 0x7FEB352D and 0x846CA68B: Wellons' lowbias32, avalanche bias 0.17
 _MIX2 = -2073254261
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
 
 class KeyedDropout(nn.Module):
-    """Inverted dropout with a keyed mask; stands in for ``nn.Dropout`` (``features=0``) and ``nn.Dropout1d/2d/3d``.
+    """Inverted dropout with a keyed mask; stands in for ``nn.Dropout`` and, with ``features``, ``nn.Dropout1d/2d/3d``.
 
     Shape: any → the same. For the feature forms one bit is drawn per (sample, channel), as torch does.
     Buffers, one number per member in a stack: ``threshold`` int32 (an element is kept when its hash is at least that),
@@ -79,22 +81,26 @@ def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def key_dropout(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Swap every torch dropout in ``module`` for its keyed form, in place; returns the module."""
-    if (keyed := _keyed(module, dtype)) is not module:
-        return keyed
-    for name, child in module.named_children():
-        setattr(module, name, key_dropout(child, dtype))
-    return module
+    """Swap every torch dropout in ``module`` for its keyed form, in place; returns the module.
+
+    One that stands in several places stays one.
+    """
+    return _swap(module, dtype, {})
+
+
+def _swap(module: nn.Module, dtype: torch.dtype, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module not in done:
+        done[module] = _keyed(module, dtype)
+        for name, child in list(module._modules.items()):
+            if child is not None and (swapped := _swap(child, dtype, done)) is not child:
+                setattr(module, name, swapped)
+    return done[module]
 
 
 def _keyed(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    match module:
-        case nn.Dropout():
-            keyed = KeyedDropout(module.p, dtype=dtype)
-        case nn.Dropout1d() | nn.Dropout2d() | nn.Dropout3d():
-            keyed = KeyedDropout(module.p, features=True, dtype=dtype)
-        case _:
-            return module
+    if not isinstance(module, DROPOUTS):
+        return module
+    keyed = KeyedDropout(module.p, features=not isinstance(module, nn.Dropout), dtype=dtype)
     return keyed.train(module.training)
 
 
