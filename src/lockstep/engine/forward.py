@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from lockstep.engine.population import Rows
+from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.engine.step import Resident, gather
 
@@ -25,9 +26,10 @@ def outputs_on_own_rows(
     padded = torch.from_numpy(np.stack([np.resize(own, longest) for own in rows])).to(params.device)
     views = stack.layout.views(params)
     forward = vmap(lambda p, b, inputs: stack.call(p, b, inputs, training=False))
-    parts = [
-        forward(views, buffers, tuple(gather(x, part) for x in data.inputs)) for part in padded.split(_CHUNK, dim=1)
-    ]
+    with in_stack(stack.eval_form):
+        parts = [
+            forward(views, buffers, tuple(gather(x, part) for x in data.inputs)) for part in padded.split(_CHUNK, dim=1)
+        ]
     outputs = torch.cat(parts, dim=1)
     return [output[: len(own)] for output, own in zip(outputs, rows, strict=True)]
 
@@ -38,7 +40,8 @@ def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: 
     views = stack.layout.views(params)
     forward = vmap(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
     parts = zip(*(x.split(_CHUNK) for x in inputs), strict=True)
-    return torch.cat([forward(views, buffers, part) for part in parts], dim=1)
+    with in_stack(stack.eval_form):
+        return torch.cat([forward(views, buffers, part) for part in parts], dim=1)
 
 
 def outputs_of(modules: Sequence[nn.Module], inputs: Sequence[Any], device: torch.device) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors
 from lockstep.engine.state import State
 from lockstep.network.losses import LossFunction
@@ -67,7 +68,8 @@ def make_step(stack: Stack, data: Resident, loss: LossFunction, rule: Rule) -> S
     def step(state: State, rows: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
         inputs, target = data.batch(rows)
         params = stack.layout.views(state.params)
-        grads, (losses, state.buffers) = backward(params, state.buffers, numbers.keys, inputs, target, numbers.loss)
+        with in_stack(stack.train_form):
+            grads, (losses, state.buffers) = backward(params, state.buffers, numbers.keys, inputs, target, numbers.loss)
         with torch.no_grad():
             flat = stack.layout.join(grads)
             norms = torch.stack([part.norm(dim=1) for part in flat.split(stack.layout.sizes, dim=1)], dim=1)

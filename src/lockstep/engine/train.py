@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from lockstep.engine.loop import Finished, Problem, Progress, start, train_stack
 from lockstep.engine.population import Member, Population
@@ -38,8 +39,25 @@ def make_modules(make: Callable[[Member], M], members: Sequence[Member]) -> list
     with torch.random.fork_rng(devices=[]):
         for member in members:
             torch.manual_seed(member.seed)
-            modules.append(make(member))
+            modules.append(checked(make(member)))
     return modules
+
+
+def checked(module: M) -> M:
+    """``module``, if it is one that can be trained. Raises ``TrainingError``."""
+    if not isinstance(module, nn.Module):
+        raise TrainingError(f"make_module must return an nn.Module, however: {type(module).__name__}.")
+    what = type(module).__name__
+    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
+        raise TrainingError(f"A network's shapes must be known, however: {what} is lazy. Call it once in make_module.")
+    types = sorted({str(p.dtype) for p in module.parameters() if p.requires_grad})
+    if not types:
+        raise TrainingError(f"A network must have parameters that need a gradient, however: {what} has none.")
+    if len(types) > 1:
+        raise TrainingError(
+            f"The parameters of a network must be of one type, however: {' and '.join(types)} in {what}."
+        )
+    return module
 
 
 def train_population(

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lockstep.errors import TrainingError
+
 Numbers = Mapping[str, Tensor]
 LossFunction = Callable[[Tensor, Tensor, Numbers], Tensor]
 
@@ -21,6 +23,11 @@ def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
     ``label_smoothing`` ε and ``class_weights`` ``[C]`` as in ``torch.nn.functional.cross_entropy``:
     ``(1 − ε) Σ w_y·nll / Σ w_y + (ε/C) Σᵢ Σ_c w_c·nll_ic / Σ w_y``.
     """
+    if output.dim() < 2 or output.shape[:1] + output.shape[2:] != target.shape or target.is_floating_point():
+        raise TrainingError(
+            "cross_entropy needs logits [B, C] and class codes [B] (int64), however: "
+            f"output {list(output.shape)}, target {list(target.shape)} {str(target.dtype).removeprefix('torch.')}."
+        )
     nll = -F.log_softmax(output, dim=1)
     nll_true = nll.gather(1, target.unsqueeze(1)).squeeze(1)
     weights = numbers.get("class_weights")
@@ -70,7 +77,10 @@ def _align(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if output.dim() == target.dim() + 1 and output.shape[-1] == 1:
         output = output.squeeze(-1)
     if output.shape != target.shape:
-        raise ValueError(f"output and target must have one shape, however: {list(output.shape)}, {list(target.shape)}")
+        raise TrainingError(
+            "output and target must have one shape (a last axis of 1 aside), however: "
+            f"output {list(output.shape)}, target {list(target.shape)}."
+        )
     return output, target.to(output.dtype)
 
 
