@@ -31,7 +31,9 @@ class Keeper:
         began = time.perf_counter()
         if began < self.next_at:
             return
-        self.folder.write_checkpoint(record.epoch, self.arrays(), {"elapsed": record.elapsed}, self.history.frame())
+        if not (arrays := self.arrays()):
+            return
+        self.folder.write_checkpoint(record.epoch, arrays, {"elapsed": record.elapsed}, self.history.frame())
         took = time.perf_counter() - began
         self.next_at = time.perf_counter() + took / self.SHARE
 
