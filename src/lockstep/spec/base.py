@@ -125,7 +125,10 @@ class Frozen(BaseModel):
         if head not in type(self).model_fields:
             raise SpecError(unknown_key(head, type(self)))
         if rest:
-            value = getattr(self, head).replace(rest, value)
+            piece = getattr(self, head)
+            if not isinstance(piece, Frozen):
+                raise SpecError(f"There is no setting {path}: {head} is a single value, however: {rest!r} in it.")
+            value = piece.replace(rest, value)
         return type(self)(**{**self._fields(), head: value})
 
     def _fields(self) -> dict[str, Any]:
@@ -145,6 +148,21 @@ def unknown_key(key: str, model: type[BaseModel], prefix: str = "") -> str:
     return f"There is no setting {prefix}{key}. {hint}"
 
 
+RULES = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "model_type": "must hold settings by name",
+    "model_attributes_type": "must hold settings by name, one of them called name",
+}
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """What pydantic found wrong, as our sentence: the setting, the rule, the value seen."""
     first = error.errors(include_url=False)[0]
@@ -152,11 +170,15 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         *parents, key = path
         return unknown_key(key, owner, "".join(f"{part}." for part in parents))
-    rule = first["msg"].removeprefix("Value error, ")
+    rule = RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     rule = rule.replace("Input should be", "must be").replace("greater than or equal to", ">=")
     rule = rule.replace("greater than", ">").replace("less than or equal to", "<=").replace("less than", "<")
-    if first["type"] == "union_tag_invalid":
-        rule = f"must have a name among {first['ctx']['expected_tags']}, however: {first['ctx']['tag']!r}"
+    match first["type"]:
+        case "union_tag_invalid":
+            rule = f"must have a name among {first['ctx']['expected_tags']}, however: {first['ctx']['tag']!r}"
+        case "union_tag_not_found":
+            names = ", ".join(repr(piece.model_fields["name"].default) for piece in _models_at(path, model))
+            rule = f"must have a name among {names}"
     if "however: " not in rule:
         rule = f"{rule}, however: {first['input']!r}"
     if not rule.startswith("must"):  # a rule over several settings names them itself
@@ -177,9 +199,21 @@ def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str]
         elif not path or nested or part in model.model_fields or part == loc[-1]:
             if len(nested) == 1:
                 model = nested[0]
-            if "-" not in part and part != "Vary":
+            if "-" not in part and "[" not in part and part != "Vary":
                 path.append(part)
     return path, model
+
+
+def _models_at(path: list[str], model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The pieces that may stand at ``path``."""
+    found = [model]
+    for name in path:
+        found = [piece for one in found if name in one.model_fields for piece in _field_models(one, name)]
+    return found
+
+
+def _field_models(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    return _models_in(model.model_fields[name].annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,6 +1,7 @@
 """The whole of what ``lockstep fit`` trains, as data, and how flags, files and keywords come together in it."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -92,6 +93,13 @@ def parse_value(text: str) -> Any:
     return text
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 takes ``1e-3`` for text, for want of a dot; here it is the number that it looks like."""
+
+
+_Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The nested settings in a TOML, YAML or JSON file; an error names the file, the place and the reason."""
     if not path.is_file():
@@ -102,7 +110,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             case ".toml":
                 settings = tomllib.loads(text)
             case ".yaml" | ".yml":
-                settings = yaml.safe_load(text)
+                settings = yaml.load(text, Loader=_Yaml)
             case ".json":
                 settings = json.loads(text)
             case suffix:

@@ -20,13 +20,33 @@ def integers(value: Any) -> Any:
         case int():
             return (value,)
         case str():
-            return tuple(int(part) for part in value.split(",") if part.strip())
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            if not all(part.removeprefix("-").isdecimal() for part in parts):
+                raise ValueError(f"must be whole numbers, however: {value!r}")
+            return tuple(map(int, parts))
         case list():
             return tuple(value)
     return value
 
 
 Integers = Annotated[tuple[int, ...], BeforeValidator(integers)]
+
+
+def class_weights(value: Any) -> Any:
+    """``balanced``, or one positive number per class."""
+    match value:
+        case None | "balanced":
+            return value
+        case tuple() | list() if value and all(map(_positive, value)):
+            return tuple(map(float, value))
+    raise ValueError(f"must be 'balanced' or one number > 0 per class, however: {value!r}")
+
+
+def _positive(weight: Any) -> bool:
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < float("inf")
+
+
+ClassWeights = Annotated[Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(class_weights)]
 
 
 class Loss(Frozen):
@@ -38,7 +58,7 @@ class Loss(Frozen):
 
     name: LossName = "auto"
     label_smoothing: Annotated[Number, in_range(least=0, below=1)] = 0.0
-    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+    class_weights: ClassWeights = None
 
 
 class Training(Frozen):
