@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from lockstep.errors import SpecError
@@ -70,6 +71,6 @@ def to_prediction(loss: str, output: NDArray[Any]) -> NDArray[np.float64]:
             z = np.exp(z - z.max(axis=-1, keepdims=True))
             return np.asarray(z / z.sum(axis=-1, keepdims=True))
         case "binary_cross_entropy":
-            p = 0.5 * (1 + np.tanh(0.5 * z[..., 0]))
-            return np.stack([1 - p, p], axis=-1)
+            z = z[..., 0]  # each side on its own: 1 − p would round a small probability to 0
+            return np.stack([expit(-z), expit(z)], axis=-1)
     return z[..., 0]

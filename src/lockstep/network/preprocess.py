@@ -204,7 +204,9 @@ def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
     if len(distinct) <= bins + 1:
         return np.concatenate([distinct, np.repeat(distinct[-1], bins + 1 - len(distinct))])
-    weights = np.minimum(counts, counts.sum() / bins)
+    weights = counts.astype(np.float64)
+    while weights.max() > (1 + 1e-9) * weights.sum() / bins:  # capping one makes a bin's share smaller for all
+        weights = np.minimum(weights, weights.sum() / bins)
     reached = np.cumsum(weights) / weights.sum()
     edges = distinct[np.minimum(np.searchsorted(reached, np.linspace(0, 1, bins + 1)), len(distinct) - 1)]
     edges[0], edges[-1] = distinct[0], distinct[-1]
