@@ -34,6 +34,11 @@ def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
     if weights is None:
         loss, spread = nll_true.mean(), nll.mean()
     else:
+        if len(weights) != nll.shape[1]:
+            raise TrainingError(
+                "class_weights must hold one weight per class, however: "
+                f"{len(weights)} weights for {nll.shape[1]} classes."
+            )
         shaped = weights.view(-1, *(1,) * (nll.dim() - 2))
         w_true = weights[target]
         loss = (w_true * nll_true).sum() / w_true.sum()
