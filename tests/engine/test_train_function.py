@@ -1,0 +1,218 @@
+"""``lockstep.train``: any module, a population of it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import lockstep
+from lockstep import SGD, AdamW, ConstantLR
+from lockstep.errors import DataError, SpecError
+from lockstep.spec import Loss
+
+Rng = np.random.Generator
+
+
+def make() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3))
+
+
+def rows(rng: Rng, count: int = 60) -> tuple[Tensor, Tensor]:
+    x = torch.from_numpy(rng.normal(size=(count, 4)).astype(np.float32))
+    return x, x[:, :3].argmax(1)
+
+
+def train(data: Any, valid: Any = None, make: Any = make, **settings: Any) -> lockstep.Result:
+    settings = {"epochs": 2, "batch_size": 16, "quiet": True, "device": "cpu"} | settings
+    return lockstep.train(make, data, valid, **settings)
+
+
+def weights(result: lockstep.Result, index: int = 0) -> Tensor:
+    return nn.utils.parameters_to_vector(result.member(index).parameters()).detach()
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.x[index], self.y[index]
+
+
+def test_tensors_arrays_datasets_and_loaders_of_the_same_rows_train_the_same_network(rng: Rng) -> None:
+    x, y = rows(rng)
+    forms = [
+        (x, y), (x.numpy(), y.numpy()), [x.double().numpy(), y.numpy().astype(np.uint8)], TensorDataset(x, y),
+        Rows(x, y), DataLoader(Rows(x, y), batch_size=7), DataLoader(TensorDataset(x, y), shuffle=True),
+    ]  # fmt: skip
+    expected = weights(train(forms[0]))
+    for form in forms[1:]:
+        assert torch.equal(weights(train(form)), expected)
+
+
+def test_the_batch_size_is_the_loaders_unless_given(rng: Rng) -> None:
+    loader = DataLoader(TensorDataset(*rows(rng)), batch_size=20)
+    assert torch.equal(weights(train(loader, batch_size=None)), weights(train(loader.dataset, batch_size=20)))
+    assert not torch.equal(weights(train(loader, batch_size=10)), weights(train(loader, batch_size=20)))
+
+
+def test_several_inputs_come_as_a_tuple(rng: Rng) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.layer = nn.Embedding(5, 2), nn.Linear(6, 3)
+
+        def forward(self, codes: Tensor, x: Tensor) -> Tensor:
+            return self.layer(torch.cat([self.table(codes), x], dim=1))
+
+    x, y = rows(rng)
+    codes = torch.from_numpy(rng.integers(0, 5, 60))
+    result = train(((codes, x), y), ((codes, x), y), make=Two, seeds=2)
+    predicted = result.predict((codes, x))
+    assert predicted.shape == (2, 60, 3)
+    with torch.no_grad():
+        np.testing.assert_allclose(predicted[1], result.member(1)(codes, x), atol=1e-5)
+
+
+def test_a_function_can_be_the_loss(rng: Rng) -> None:
+    data = rows(rng)
+    own = train(data, data, loss=lambda output, target: F.cross_entropy(output, target))
+    named = train(data, data, loss="cross_entropy")
+    np.testing.assert_allclose(weights(own), weights(named), atol=1e-6)
+    assert own.history["valid_metric"].is_nan().all()
+    assert named.history["valid_metric"].is_between(0, 1).all()
+
+
+def test_a_loss_with_its_numbers_is_torchs_with_them(rng: Rng) -> None:
+    data = rows(rng)
+    ours = train(data, loss=Loss(name="cross_entropy", label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5)))
+    w = torch.tensor([1.0, 2.0, 0.5])
+    torchs = train(data, loss=lambda output, target: F.cross_entropy(output, target, w, label_smoothing=0.1))
+    np.testing.assert_allclose(weights(ours), weights(torchs), atol=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("mse", 1), ("mae", 1), ("binary_cross_entropy", 1)])
+def test_every_loss_can_be_named(rng: Rng, loss: str, outputs: int) -> None:
+    x, _ = rows(rng)
+    y = (x[:, 0] > 0).long() if loss == "binary_cross_entropy" else x.sum(1)
+    result = train((x, y), (x, y), make=lambda: nn.Linear(4, outputs), loss=loss, epochs=20, optimizer=AdamW(lr=0.05))
+    history = result.history.sort("epoch")
+    assert history["valid_loss"][-1] < 0.8 * history["valid_loss"][0]
+
+
+def test_folds_seeds_and_a_list_of_rates_make_the_population(rng: Rng) -> None:
+    result = train(rows(rng), folds=3, seeds=2, seed=7, optimizer=SGD(lr=[0.1, 0.01], momentum=0.9))
+    found = [(m.index, m.choices["optimizer.lr"], m.fold, m.seed) for m in result.members]
+    expected = [(lr, fold, seed) for lr in (0.1, 0.01) for fold in range(3) for seed in (7, 8)]
+    assert found == [(index, *rest) for index, rest in enumerate(expected)]
+    for member in result.members:
+        assert sorted([*member.train_rows, *member.valid_rows]) == list(range(60))
+        assert len(member.valid_rows) == 20
+    assert len(result.history) == 12 * 2
+    assert {"member", "epoch", "train_loss", "valid_loss", "valid_metric", "lr"} <= set(result.history.columns)
+
+
+def test_members_of_a_population_can_be_trained_alone(rng: Rng) -> None:
+    data = rows(rng)
+    everybody = train(data, folds=2, seeds=2, optimizer=AdamW(lr=[1e-2, 1e-3]))
+    some = train(data, folds=2, seeds=2, optimizer=AdamW(lr=[1e-2, 1e-3]), members=[6, 1])
+    assert [member.index for member in some.members] == [6, 1]
+    for index in (6, 1):
+        np.testing.assert_allclose(weights(some, index), weights(everybody, index), rtol=1e-4, atol=1e-6)
+    assert some.predict(data[0]).shape == (2, 60, 3)
+    np.testing.assert_allclose(some.predict(data[0])[0], everybody.predict(data[0])[6], atol=1e-4)
+    with pytest.raises(SpecError, match="however: 5"):
+        some.member(5)
+
+
+def test_each_module_is_made_under_its_members_seed(rng: Rng) -> None:
+    result = train(rows(rng), seeds=2, seed=3, epochs=1, optimizer=SGD(lr=1e-30), schedule=ConstantLR())
+    for index, seed in enumerate((3, 4)):
+        torch.manual_seed(seed)
+        assert torch.equal(weights(result, index), nn.utils.parameters_to_vector(make().parameters()))
+
+
+def test_a_member_is_the_users_own_plain_module_in_eval_mode(rng: Rng) -> None:
+    module = train(rows(rng)).member(0)
+    assert [type(layer) for layer in module] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]  # type: ignore[attr-defined]
+    assert not module.training
+    assert all(p.requires_grad and p.device.type == "cpu" for p in module.parameters())
+
+
+def test_the_leaderboard_is_sorted_by_the_loss_of_each_members_best_epoch(rng: Rng) -> None:
+    data = rows(rng)
+    result = train(data, data, epochs=5, optimizer=AdamW(lr=[1e-1, 1e-2, 1e-4]))
+    board = result.leaderboard
+    assert board["valid_loss"].to_list() == sorted(result.history.group_by("member").min()["valid_loss"])
+    assert set(board["optimizer.lr"]) == {"0.1", "0.01", "0.0001"}
+    assert board["ended"].to_list() == ["finished"] * 3
+    for member, loss in zip(board["member"], board["valid_loss"], strict=True):
+        with torch.no_grad():
+            own = F.cross_entropy(result.member(member)(data[0]), data[1])
+        np.testing.assert_allclose(own, loss, rtol=1e-4)
+    assert "Result of 3 members" in repr(result)
+
+
+def test_patience_stops_a_member_that_gets_no_better(rng: Rng) -> None:
+    data = rows(rng)
+    result = train(data, data, epochs=30, patience=3, optimizer=SGD(lr=[1e-30, 0.1]), schedule=ConstantLR())
+    ends = {member.index: done for member, done in zip(result.members, result.trained.finished, strict=True)}
+    assert (ends[0].ended, ends[0].epochs, ends[0].best_epoch) == ("stopped early", 4, 1)
+    assert ends[1].epochs > 4
+
+
+def test_training_with_a_progress_display_changes_nothing(rng: Rng, capsys: pytest.CaptureFixture[str]) -> None:
+    data = rows(rng)
+    shown = train(data, data, quiet=False)
+    assert capsys.readouterr().err
+    assert torch.equal(weights(shown), weights(train(data, data)))
+
+
+@pytest.fixture
+def data(rng: Rng) -> tuple[Tensor, Tensor]:
+    return rows(rng)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patience": 3}, "patience needs validation rows, however: patience=3. Give valid=(x, y) or folds=5."),
+        ({"loss": "auto"}, "mse, mae or a function, however: 'auto'."),
+        ({"loss": "hinge"}, "'hinge'."),
+        ({"loss": Loss(name="cross_entropy", class_weights="balanced")}, "class_weights must be one number per class"),
+        ({"epochs": 0}, "epochs must be >= 1, however: 0."),
+        ({"clip_norm": -1}, "clip_norm must be > 0, however: -1."),
+        ({"members": [4]}, "members must be among 0 to 0"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused(data: tuple[Tensor, Tensor], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        train(data, **settings)
+    assert message in str(caught.value)
+
+
+def test_folds_and_validation_rows_exclude_each_other(data: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(SpecError, match="valid and folds exclude each other, however: folds=3 and valid rows"):
+        train(data, data, folds=3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (3, "data must be (x, y), a map-style Dataset or its DataLoader, however: int."),
+        ((torch.zeros(3, 4),), "data must be (x, y), a map-style Dataset or its DataLoader, however: tuple."),
+        ((torch.zeros(3, 4), torch.zeros(2)), "data must have as many rows in x as in y, however: 3 and 2."),
+        ((torch.zeros(0, 4), torch.zeros(0)), "data must have rows, however: 0."),
+    ],
+)
+def test_data_that_is_no_x_and_y_is_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        train(wrong)
+    assert str(caught.value) == message
