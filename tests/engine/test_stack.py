@@ -231,3 +231,39 @@ def test_modules_that_differ_in_their_dropout_rate_alone_are_one_stack() -> None
 def test_kinds_that_differ_are_different_stacks() -> None:
     made = [nn.Linear(2, 2) for _ in range(4)]
     assert [positions for _, positions in lift_groups(made, CPU, ["a", "b", "a", "b"])] == [[0, 2], [1, 3]]
+
+
+class Moving(nn.Module):
+    """Centres its input by running means: one changed in place, one set anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.count += 1
+            self.mean = 0.9 * self.mean + 0.1 * self.layer(x).mean(0).detach()
+        return self.layer(x) - self.mean
+
+
+@pytest.mark.usefixtures("rng")
+def test_buffers_move_whether_they_are_changed_in_place_or_set_anew() -> None:
+    originals = [Moving().double() for _ in range(3)]
+    stack, x = lift(originals, CPU), torch.randn(5, 3, 6, 4, dtype=torch.float64)
+
+    def forward(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        stack.call(params, buffers, (x,), training=True)
+        return buffers
+
+    buffers = stack.buffers
+    for batch in x:
+        buffers = vmap(forward)(stack.layout.views(stack.params), buffers, batch)
+    for k, module in enumerate(originals):
+        for batch in x:
+            module.train()(batch[k])
+        assert float(buffers["count"][k]) == 5
+        torch.testing.assert_close(buffers["mean"][k], module.mean, rtol=1e-12, atol=0)

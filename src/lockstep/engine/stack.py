@@ -58,12 +58,15 @@ class Stack:
     originals: tuple[nn.Module, ...]
 
     def call(self, params: Tensors, buffers: Tensors, inputs: tuple[Tensor, ...], *, training: bool) -> Tensor:
-        """One member's output; under ``vmap`` all members'. Buffers that the module changes are changed in place."""
+        """One member's output; under ``vmap`` all members'. In training, ``buffers`` then holds what they became."""
         form = self.train_form if training else self.eval_form
         for module in form.modules():
             if isinstance(module, KeyedDropout):
                 module.calls = 0
         output = functional_call(form, (params, buffers), inputs)
+        if training:
+            output, became = output
+            buffers.update({name: buffer for name, buffer in became.items() if name in buffers})
         if not isinstance(output, Tensor):
             raise TrainingError(
                 f"A network must return one tensor, however: {type(output).__name__}. Return the logits."
@@ -145,15 +148,22 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
     fixed = [_fixed(module) for module in keyed]
     buffers = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
     form = on_meta(keyed[0])
+    train_form = copy.deepcopy(form).train()
+    train_form.register_forward_hook(with_buffers)
     return Stack(
         layout=layout,
         params=params.to(device),
         buffers={name: buffer.to(device) for name, buffer in buffers.items()},
         dropouts=tuple(name for name, _ in keyed_dropouts(form)),
-        train_form=form.train(),
-        eval_form=copy.deepcopy(form).eval(),
+        train_form=train_form,
+        eval_form=form.eval(),
         originals=tuple(modules),
     )
+
+
+def with_buffers(module: nn.Module, _inputs: object, output: object) -> tuple[object, Tensors]:
+    """A forward hook. A module may set a buffer anew (``self.mean = …``), and functional_call puts the old one back."""
+    return output, dict(module.named_buffers())
 
 
 def on_meta(module: nn.Module) -> nn.Module:

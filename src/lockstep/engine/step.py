@@ -60,8 +60,9 @@ def make_step(stack: Stack, data: Resident, loss: LossFunction, rule: Rule) -> S
     ) -> tuple[Tensor, Tensors]:
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         keyed = {f"{name}.key": keys[place] for place, name in enumerate(stack.dropouts)}
-        output = stack.call(params, buffers | keyed, inputs, training=True)
-        return loss(output, target, numbers), buffers
+        now = buffers | keyed
+        output = stack.call(params, now, inputs, training=True)
+        return loss(output, target, numbers), buffers | {name: now[name] for name in buffers if name not in keyed}
 
     backward = vmap(grad_and_value(member_loss, has_aux=True))
 
