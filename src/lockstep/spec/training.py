@@ -84,7 +84,7 @@ class Population(Frozen):
 
     folds: int = Field(default=5, ge=1)
     seeds: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     valid_size: float = Field(default=0.2, gt=0, lt=1)
     members: Integers | None = None
 
