@@ -208,7 +208,8 @@ def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     while weights.max() > (1 + 1e-9) * weights.sum() / bins:  # capping one makes a bin's share smaller for all
         weights = np.minimum(weights, weights.sum() / bins)
     reached = np.cumsum(weights) / weights.sum()
-    edges = distinct[np.minimum(np.searchsorted(reached, np.linspace(0, 1, bins + 1)), len(distinct) - 1)]
+    wanted = np.linspace(0, 1, bins + 1) - 1e-9  # a value that ends exactly at a bin's share belongs to it
+    edges = distinct[np.searchsorted(reached, wanted)]
     edges[0], edges[-1] = distinct[0], distinct[-1]
     return edges
 
