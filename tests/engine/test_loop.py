@@ -217,8 +217,9 @@ def test_a_member_without_a_better_epoch_for_its_patience_stops_and_the_others_g
     assert case.records[-1].members.tolist() == [0, 1]
 
 
-def test_a_member_whose_loss_is_no_number_has_diverged_and_leaves_usable_weights(rng: Rng) -> None:
-    case = Case(rng, lr=(1e-2, 1e300))
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_member_whose_loss_is_no_number_has_diverged_and_leaves_usable_weights(rng: Rng, valid: bool) -> None:
+    case = Case(rng, lr=(1e-2, 1e300), valid=valid)
     trained = case.train()
     assert [done.ended for done in trained.finished] == ["finished"] * 2 + ["diverged"] * 2
     assert [done.best_epoch for done in trained.finished[2:]] == [0, 0]
