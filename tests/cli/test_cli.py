@@ -181,7 +181,7 @@ def test_ctrl_c_outside_training_is_a_line_and_exit_code_130(jobs: Any, capsys: 
         (["fit", "d", "--fold", "3"], "No such option"),
         (["fit", "d", "--folds", "x"], "Invalid value for '--folds'"),
         (["fit", "d", "--members", "3-7"], "--members is numbers with commas between, as in 3,7, however: '3-7'."),
-        (["fot"], "No such command 'fot'"),
+        (["fot"], "No such command 'fot'. Did you mean 'fit'? See: lockstep --help"),
         (["predict", "r", "d"], "Missing option '--out'"),
     ],
 )

@@ -129,6 +129,13 @@ def test_codes_of_digits_or_letters_are_words_and_a_finding_says_so() -> None:
     assert [f.code for f in findings] == ["mixed-column", "identifier-column"]
 
 
+def test_the_remedy_for_an_identifier_is_a_kind_that_its_values_can_be() -> None:
+    words = infer(a=[f"pat-{i}" for i in range(N)], b=floats)[1]
+    numbers = infer(a=[i + 1 for i in range(N)], b=floats)[1]
+    assert [f.remedy for f in words] == ["To use one all the same: --set data.category=a."]
+    assert [f.remedy for f in numbers] == ["To use one all the same: --set data.number=a."]
+
+
 def test_kinds_can_be_overridden_by_name_and_by_number() -> None:
     assert understood([i % 3 for i in range(N)], category="a").categories == ("0", "1", "2")
     assert understood(list(range(N)), number="a").kind == "number"

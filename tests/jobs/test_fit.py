@@ -14,8 +14,8 @@ import pytest
 from patients import FAST, patients
 
 import lockstep
-from lockstep.jobs.report import report
 from lockstep.errors import DataError, RunError, SpecError
+from lockstep.jobs.report import report
 
 
 def weights(run, member):
@@ -171,7 +171,7 @@ def test_groups_never_stand_on_both_sides(table, tmp_path):
     assert "groups" in run.evaluation["interval"]
 
 
-def test_validation_and_test_files_are_taken_as_they_are(table, csv, tmp_path):
+def test_validation_and_test_files_are_taken_as_they_are(csv, tmp_path):
     run = lockstep.fit(
         csv, target="ill", valid=patients(80, seed=5), test=patients(90, seed=6), epochs=3, set=FAST,
         out=tmp_path / "run", quiet=True,
@@ -179,6 +179,11 @@ def test_validation_and_test_files_are_taken_as_they_are(table, csv, tmp_path):
     assert run.evaluation["n_rows"] == 90
     (member,) = run.manifest["population"]["members"]
     assert (member["train_rows"], member["valid_rows"]) == (300, 80)
+
+
+def test_scores_of_one_class_say_which(run):
+    assert run.evaluation["positive"] == "yes"
+    assert lockstep.evaluate(run, patients(80, seed=9))["positive"] == "yes"
 
 
 @pytest.mark.parametrize(

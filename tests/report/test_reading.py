@@ -113,6 +113,10 @@ def test_calibration_is_trusted_only_where_every_interval_includes_the_predictio
     assert chance is not None
     assert chance.tone == "note"
     assert "chance" in chance.text
+    few = reading.calibration({"bins": bins((0.2, 0, 0.6), (0.8, 0.4, 1)), "error": 0.12})
+    assert few is not None
+    assert few.tone == "note"
+    assert "at their word" not in few.text
     assert reading.calibration(None) is None
     assert reading.calibration({"bins": [], "error": None}) is None
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from lockstep.errors import RunError
-from lockstep.runs import RunFolder, create, default_folder, list_runs, open_run
+from lockstep.runs import RunFolder, claimed, create, default_folder, list_runs, open_run
 from lockstep.spec import FitSpec
 
 MANIFEST: dict[str, Any] = {"status": "training", "epochs_done": 0, "epochs": 10, "target": "y", "task": "binary"}
@@ -201,3 +201,16 @@ def test_loading_a_run_never_runs_code(tmp_path: Path) -> None:
         ".parquet",
         ".safetensors",
     }
+
+
+def test_a_folder_that_a_training_is_writing_is_not_overwritten_by_another(tmp_path: Path) -> None:
+    run = finished(tmp_path / "r")
+    with claimed(run.path), pytest.raises(RunError, match=r"one training at a time.*another is writing.*--out"):
+        create(run.path, overwrite=True)
+    assert open_run(run.path).members() == [3, 12]
+    create(run.path, overwrite=True)
+
+
+def test_a_name_that_no_disk_takes_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="could not be written: file name too long"):
+        create(tmp_path / ("x" * 300))

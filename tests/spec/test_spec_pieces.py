@@ -113,3 +113,7 @@ def test_none_in_words_is_none_where_the_field_allows_it() -> None:
     assert CosineAnnealingLR(T_max="none").T_max is None
     assert Mlp(norm="none").norm == "none"
     assert ConstantLR() == ConstantLR(name="constant")
+
+
+def test_no_norm_can_be_said_by_a_flag_too() -> None:
+    assert Mlp.parse({"norm": None}).norm == Mlp.parse({"norm": "none"}).norm == "none"

@@ -69,4 +69,5 @@ def _usage(error: Exception) -> str:
     message: str = error.format_message()  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "lockstep"
-    return f"{message.rstrip('.')}. See: {command} --help"
+    message = message.rstrip(".")
+    return f"{message}{'' if message.endswith('?') else '.'} See: {command} --help"

@@ -48,6 +48,8 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     if not base:
         rows, header = [row[:-1] for row in rows], header[:-1]
     lines += [f"  {line}" for line in table(rows, header)]
+    if metrics.get("positive") is not None and "f1" in named:
+        lines.append(f"  f1 and average_precision: of the class {metrics['positive']}")
     if base:
         lines.append(f"  baseline: {metrics['baseline'].get('what', '')}")
     own = (metrics.get("out_of_fold") or {}).get(headline)

@@ -13,7 +13,7 @@ from lockstep.data.notes import class_variants
 from lockstep.data.raw import Raw, RawArrays, RawTable, listing, take
 from lockstep.data.schema import Column, ColumnKind, Schema
 from lockstep.data.target import Target, find_column, understand_target
-from lockstep.data.text import check_names
+from lockstep.data.text import check_names, is_number
 from lockstep.data.values import USUAL_MISSING, clean
 from lockstep.errors import DataError
 from lockstep.findings import Finding
@@ -152,7 +152,7 @@ def _split_column(column: Column, spec: DataSpec) -> Column:
 
 
 _ASIDE: dict[ColumnKind, tuple[str, str]] = {
-    "identifier": ("look like identifiers and are", "data.number or data.category"),
+    "identifier": ("look like identifiers and are", "data.number"),
     "constant": ("say nothing and are", ""),
     "text": ("hold free text, which a network for tables does not read, and are", "data.category"),
 }
@@ -168,7 +168,8 @@ def _set_aside(columns: Sequence[Column]) -> list[Finding]:
         whys = [f"{column.name} {column.why}" for column in columns if column.name in names]
         plural = "columns" if len(names) > 1 else "column"
         verb = reason if len(names) > 1 else _singular(reason)
-        field = override.split(" or ")[0]
+        first = next(column for column in columns if column.name == names[0])
+        field = override if all(map(is_number, first.examples)) or not override else "data.category"
         findings.append(
             Finding(
                 severity="info",

@@ -97,6 +97,7 @@ def metrics(
         "n_rows": len(judged.rows),
         "interval": f"95 % bootstrap over {'groups' if groups is not None else 'rows'}, {resamples:,} resamples",
         "headline": HEADLINE[task],
+        "positive": prepared.schema.classes[1] if task == "binary" else None,
         "members": table,
         "out_of_fold": {
             name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else None}

@@ -39,6 +39,7 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
         "n_rows": len(target),
         "interval": f"95 % bootstrap over {'groups' if groups is not None else 'rows'}, {resamples:,} resamples",
         "headline": HEADLINE[task],
+        "positive": run.schema.classes[1] if task == "binary" else None,
         "members": [
             {"member": index, "metrics": score(task, target, prediction)}
             for index, prediction in zip(run.model.networks, predictions, strict=True)

@@ -1,7 +1,8 @@
 """``lockstep fit``: a data file in; a trained, evaluated, reusable population of networks out."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import Display, progress
 from lockstep.jobs.run import Run
 from lockstep.report import render
-from lockstep.runs import History, RunFolder, create, default_folder
+from lockstep.runs import History, RunFolder, claimed, create, default_folder
 from lockstep.spec import FitSpec
 
 
@@ -66,7 +67,7 @@ def fit(
         prepared = prepare(x, y, settings, valid=valid, test=test, show=show)
         job = make_job(prepared, device)
         folder = create(out or default_folder(prepared.sources[0].origin), overwrite=overwrite)
-        try:
+        with claimed(folder.path), taken_back_if_empty(folder):
             read_seconds = time.perf_counter() - began
             trained, history = train(job, folder, show, stop)
             train_seconds = time.perf_counter() - began - read_seconds
@@ -74,11 +75,18 @@ def fit(
             finish(job, folder, trained, history, read_seconds, train_seconds)
             show.phase("Writing the report")
             render(folder.path)
-        except BaseException:
-            if folder.epochs_done == 0:
-                folder.discard()
-            raise
     return Run(folder)
+
+
+@contextlib.contextmanager
+def taken_back_if_empty(folder: RunFolder) -> Iterator[None]:
+    """Whatever ends a training before there is anything to load takes its folder with it."""
+    try:
+        yield
+    except BaseException:
+        if folder.epochs_done == 0:
+            folder.discard()
+        raise
 
 
 def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) -> tuple[Trained, History]:
@@ -88,7 +96,8 @@ def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) 
     folder.write_manifest(manifest(job) | {"status": "training"})
     history = History(job.population.identities)
     keep = Keeper(folder, history)
-    show.phase(f"Training {len(job.networks)} networks")
+    count = len(job.networks)
+    show.phase(f"Training {count:,} network{'s' if count > 1 else ''}")
     trained = train_population(
         job.population,
         job.networks,

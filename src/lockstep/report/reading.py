@@ -157,9 +157,10 @@ def calibration(curve: Json | None) -> Remark | None:
         return None
     said = f"Predicted probabilities differ from observed shares by {fmt.percent(error, 1)} on average"
     if not off:
-        return Remark(
-            "good", f"{said}, and every interval includes the predicted probability: take them at their word."
-        )
+        said = f"{said}, and every interval includes the predicted probability"
+        if error < 0.05:
+            return Remark("good", f"{said}: take them at their word.")
+        return Remark("note", f"{said}: no sign that they mislead, but so few rows would show only a large one.")
     where = f"{said}; in {len(off)} of {fmt.plural(len(bins), 'bin')} the interval excludes the predicted probability"
     if len(off) == 1 and len(bins) >= 5:  # at 95 %, ten exact bins show at least one such bin in 40 % of cases
         return Remark("note", f"{where}, as chance alone often has it.")

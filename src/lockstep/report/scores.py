@@ -101,7 +101,7 @@ def metrics_table(run: RunFiles) -> list[Json]:
         table.append(
             {
                 "name": fmt.metric_name(metric),
-                "meaning": fmt.MEANINGS.get(metric, ""),
+                "meaning": fmt.MEANINGS.get(metric, "") + _of_class(metric, run),
                 "better": "lower" if metric in fmt.LOWER_IS_BETTER else "higher",
                 "headline": metric == first,
                 "value": fmt.score(metric, value, places),
@@ -112,6 +112,12 @@ def metrics_table(run: RunFiles) -> list[Json]:
             }
         )
     return table
+
+
+def _of_class(metric: str, run: RunFiles) -> str:
+    """Of two classes, the one that a metric is about: it would be another number for the other one."""
+    classes = run.manifest.get("classes") or []
+    return f", of the class {classes[1]}" if metric in ("f1", "average_precision") and len(classes) == 2 else ""
 
 
 def _mean_spread(metric: str, mean: Any, std: Any, places: int) -> str:

@@ -1,6 +1,9 @@
 """Where a new run goes, and what has to give way for it."""
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -16,10 +19,10 @@ def create(path: str | Path, *, overwrite: bool = False) -> RunFolder:
     files that a run is made of are deleted. Raises ``RunError``.
     """
     path = Path(path)
-    if path.exists() or path.is_symlink():
-        _clear(path, overwrite)
-        return RunFolder(path)
     try:
+        if path.exists() or path.is_symlink():
+            _clear(path, overwrite)
+            return RunFolder(path)
         path.mkdir(parents=True)
     except OSError as error:
         raise explain_write(path, error) from error
@@ -41,7 +44,38 @@ def _clear(path: Path, overwrite: bool) -> None:
             f"--overwrite replaces only a run or an empty folder, however {path} holds other files and no manifest "
             "of a run. Choose another with --out."
         )
-    delete_run_files(path)
+    with claimed(path):
+        delete_run_files(path)
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Keep the run folder ``path`` to this training: two that write into one would report each other's scores.
+
+    The lock is the system's own, on the folder itself, so a kill frees it and no file stays behind. A system without
+    such locks goes without. Raises ``RunError`` if another training has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover  (Windows)
+        yield
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise explain_write(path, error) from error
+    try:
+        with contextlib.suppress(OSError):  # a file system that cannot lock a folder
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"A run folder belongs to one training at a time, however another is writing {path} now. "
+                    "Wait for it, or choose another with --out."
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def default_folder(origin: str, root: str | Path = "runs") -> Path:

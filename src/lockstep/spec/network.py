@@ -32,5 +32,5 @@ class Mlp(Frozen):
     family: Literal["mlp"] = "mlp"
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(integers)] = (256, 256)
     activation: Activation = "relu"
-    norm: Norm = "batch"
+    norm: Annotated[Norm, BeforeValidator(lambda norm: "none" if norm is None else norm)] = "batch"
     dropout: Annotated[Number, in_range(least=0, below=1)] = 0.5
