@@ -16,6 +16,7 @@ from patients import FAST, patients
 import lockstep
 from lockstep.errors import DataError, RunError, SpecError
 from lockstep.jobs.report import report
+from lockstep.runs import RunFolder
 
 
 def weights(run, member):
@@ -200,6 +201,16 @@ def test_scores_of_one_class_say_which(run):
 def test_a_wrong_setting_is_refused_before_anything_is_written(csv, tmp_path, settings, message):
     with pytest.raises(SpecError, match=message):
         lockstep.fit(csv, target="ill", folds=3, set=FAST | settings, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_at_the_first_file_is_what_the_error_says(csv, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise RunError("The disk must have room")
+
+    monkeypatch.setattr(RunFolder, "write_spec", full)
+    with pytest.raises(RunError, match="The disk must have room"):
+        lockstep.fit(csv, target="ill", set=FAST, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

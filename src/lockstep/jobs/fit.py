@@ -18,7 +18,7 @@ from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import Display, progress
 from lockstep.jobs.run import Run
 from lockstep.report import render
-from lockstep.runs import History, RunFolder, claimed, create, default_folder
+from lockstep.runs import History, RunFolder, claimed, create, default_folder, is_run
 from lockstep.spec import FitSpec
 
 
@@ -84,7 +84,7 @@ def taken_back_if_empty(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if folder.epochs_done == 0:
+        if not is_run(folder.path) or folder.epochs_done == 0:  # a full disk can end it before there is a manifest
             folder.discard()
         raise
 
