@@ -1,5 +1,6 @@
 """Results as lines of plain text."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,22 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> list[str
 
 def number(value: float | None) -> str:
     """Four decimals, fewer for the large and more for the small: ``0.8741``, ``12.35``, ``45,896``, ``0.000123``."""
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4f}" if size == 0 or 0.001 <= size < 10 else f"{value:.4g}"
+
+
+def spread(std: float) -> str:
+    """Two digits: ``0.06``, ``1.3``; of what is large the whole part: ``243``."""
+    return f"{std:,.0f}" if std >= 100 else f"{std:.2g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """``0.7250 to 0.9000``, or ``-`` where so few rows have none."""
+    return "-" if number(low) == number(high) == "-" else f"{number(low)} to {number(high)}"
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -38,7 +49,7 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         [
             name,
             number(one.get("value")),
-            f"{number(one.get('low'))} to {number(one.get('high'))}",
+            interval(one.get("low"), one.get("high")),
             number(base.get(name)),
         ]
         for name, one in ((name, named[name]) for name in order)
@@ -55,7 +66,7 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     own = (metrics.get("out_of_fold") or {}).get(headline)
     if own and own.get("std") is not None and metrics.get("rows") != "out-of-fold":
         lines.append(
-            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {own['std']:.2g} "
+            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {spread(own['std'])} "
             "(flatters a little: each chose its own best epoch on these rows)"
         )
     return lines

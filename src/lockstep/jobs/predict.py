@@ -21,6 +21,8 @@ def predict(run: str | Path, data: Any, out: str | Path) -> int:
     out = Path(out)
     if out.suffix.lower() not in (".csv", ".tsv", ".parquet"):
         raise RunError(f"--out must end in .csv, .tsv or .parquet, however: {out}.")
+    if isinstance(data, str | Path) and Path(data).exists() and out.exists() and out.samefile(data):
+        raise RunError(f"--out must not be the data itself, however both are {out}. Choose another file with --out.")
     loaded = load(run)
     prediction = loaded.model.predict(loaded.inputs(data))
     columns: dict[str, Any] = {"prediction": prediction}
