@@ -34,7 +34,7 @@ def test_every_public_name_is_there_and_listed() -> None:
 
 def test_the_names_of_the_contract_are_public() -> None:
     promised = "fit load train predict evaluate plan recipes list_runs write_report SGD Adam AdamW CosineAnnealingLR"
-    promised += " ConstantLR Vary LockstepError SpecError DataError TrainingError RunError __version__"
+    promised += " Constant Vary LockstepError SpecError DataError TrainingError RunError __version__"
     assert set(promised.split()) <= set(lockstep.__all__)
 
 

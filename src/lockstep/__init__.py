@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lockstep.jobs.run import Run, load
     from lockstep.jobs.train import Result, train
     from lockstep.runs import list_runs
-    from lockstep.spec import SGD, Adam, AdamW, ConstantLR, CosineAnnealingLR, Vary
+    from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, Loss, Vary
     from lockstep.spec.recipes import Recipe
 
     __version__: str
@@ -28,10 +28,11 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
-    "ConstantLR",
+    "Constant",
     "CosineAnnealingLR",
     "DataError",
     "LockstepError",
+    "Loss",
     "Result",
     "Run",
     "RunError",
@@ -61,7 +62,10 @@ _HOME = {
     "Result": "lockstep.jobs.train:Result",
     "train": "lockstep.jobs.train:train",
     "list_runs": "lockstep.runs:list_runs",
-    **{name: f"lockstep.spec:{name}" for name in ("SGD", "Adam", "AdamW", "ConstantLR", "CosineAnnealingLR", "Vary")},
+    **{
+        name: f"lockstep.spec:{name}"
+        for name in ("SGD", "Adam", "AdamW", "Constant", "CosineAnnealingLR", "Loss", "Vary")
+    },
 }
 
 

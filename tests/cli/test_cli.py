@@ -12,6 +12,7 @@ import pytest
 from lockstep.cli import main
 from lockstep.cli.text import number
 from lockstep.errors import DataError
+from lockstep.runs import RunFolder
 
 EVALUATION: dict[str, Any] = {
     "metrics": {
@@ -251,14 +252,14 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_runs_are_listed_with_how_far_they_got(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lockstep.runs import create
-
     monkeypatch.chdir(tmp_path)
     assert run("runs") == 0
     assert "There are no runs in runs" in capsys.readouterr().out
-    first = create("runs/a")
-    first.write_manifest({"status": "training", "epochs": 9, "created": "2026-05-01T10:00:00+00:00"})
-    (create("runs/b").path / "manifest.json").write_text("{")
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    manifest = {"status": "training", "epochs": 9, "created": "2026-05-01T10:00:00+00:00"}
+    RunFolder(tmp_path / "runs/a").write_manifest(manifest)
+    (tmp_path / "runs/b/manifest.json").write_text("{")
     assert run("runs") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["run", "created", "status", "epochs", "networks", "score"]

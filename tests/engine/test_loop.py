@@ -108,7 +108,7 @@ def test_what_is_watched_is_smaller_when_it_is_better(monitor: Any, name: str, e
         (5, 5, False, False, 3, "diverged"),
         (10, 10, False, True, 3, "diverged"),
         (10, 2, True, False, 3, "finished"),
-        (10, 10, True, True, None, "finished"),
+        (10, 10, True, True, None, "interrupted"),
         (5, 5, True, True, None, "interrupted"),
         (5, 0, True, True, 3, "interrupted"),
     ],

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lockstep
-from lockstep import SGD, AdamW, ConstantLR
+from lockstep import SGD, AdamW, Constant
 from lockstep.errors import DataError, SpecError
 from lockstep.spec import Loss
 
@@ -133,7 +133,7 @@ def test_members_of_a_population_can_be_trained_alone(rng: Rng) -> None:
 
 
 def test_each_module_is_made_under_its_members_seed(rng: Rng) -> None:
-    result = train(rows(rng), seeds=2, seed=3, epochs=1, optimizer=SGD(lr=1e-30), schedule=ConstantLR())
+    result = train(rows(rng), seeds=2, seed=3, epochs=1, optimizer=SGD(lr=1e-30), schedule=Constant())
     for index, seed in enumerate((3, 4)):
         torch.manual_seed(seed)
         assert torch.equal(weights(result, index), nn.utils.parameters_to_vector(make().parameters()))
@@ -162,7 +162,7 @@ def test_the_leaderboard_is_sorted_by_the_loss_of_each_members_best_epoch(rng: R
 
 def test_patience_stops_a_member_that_gets_no_better(rng: Rng) -> None:
     data = rows(rng)
-    result = train(data, data, epochs=30, patience=3, optimizer=SGD(lr=[1e-30, 0.1]), schedule=ConstantLR())
+    result = train(data, data, epochs=30, patience=3, optimizer=SGD(lr=[1e-30, 0.1]), schedule=Constant())
     ends = {member.index: done for member, done in zip(result.members, result.trained.finished, strict=True)}
     assert (ends[0].ended, ends[0].epochs, ends[0].best_epoch) == ("stopped early", 4, 1)
     assert ends[1].epochs > 4

@@ -10,7 +10,7 @@ from torch import nn
 
 from lockstep.engine.population import Member, Population
 from lockstep.engine.streams import batch_rows
-from lockstep.spec import SGD, Adam, AdamW, ConstantLR, CosineAnnealingLR
+from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR
 
 
 @dataclass
@@ -81,7 +81,7 @@ def torch_optimizer(spec, parameters):
 
 def torch_schedule(spec, optimizer, epochs):
     match spec:
-        case ConstantLR():
+        case Constant():
             return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
         case CosineAnnealingLR():
             return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.T_max or epochs, spec.eta_min)

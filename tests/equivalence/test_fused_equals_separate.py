@@ -13,7 +13,7 @@ from lockstep.engine.step import Resident
 from lockstep.engine.train import make_modules, train_population
 from lockstep.network.losses import LOSSES
 from lockstep.runs import History
-from lockstep.spec import SGD, Adam, AdamW, ConstantLR, CosineAnnealingLR, Population, Training, TrainSpec
+from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, Population, Training, TrainSpec
 
 ROWS, FEATURES, CLASSES = 120, 12, 3
 COSINE = CosineAnnealingLR()
@@ -167,7 +167,7 @@ def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_members_stop_early_at_the_epoch_at_which_they_would_stop_alone(case):
-    setting = problem(case, torch.float64, epochs=60, seeds=1, patience=3, schedule=ConstantLR())
+    setting = problem(case, torch.float64, epochs=60, seeds=1, patience=3, schedule=Constant())
     population, modules, fused, _ = run(*setting)
     stopped = [done.epochs for done in fused.finished]
     assert len(set(stopped)) > 1, "the case must be one in which members stop at different times"

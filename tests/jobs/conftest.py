@@ -9,6 +9,7 @@ from patients import FAST, patients
 
 import lockstep
 
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Small tensors, and sums that do not depend on how many threads share them."""

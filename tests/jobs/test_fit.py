@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_a_csv_becomes_a_run_folder_with_everything_that_was_promised(run):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "manifest.json", "spec.toml", "schema.json", "history.parquet", "members", "metrics.json", "analysis.json",
-        "report.html",
+        "report.html", "rows.safetensors",
     }  # fmt: skip
     assert len(list((run.path / "members").iterdir())) == 3
     assert run.metrics["accuracy"]["low"] <= run.metrics["accuracy"]["value"] <= run.metrics["accuracy"]["high"]
@@ -208,10 +209,65 @@ def test_a_disk_that_is_full_at_the_first_file_is_what_the_error_says(csv, tmp_p
     def full(*_: object) -> None:
         raise RunError("The disk must have room")
 
-    monkeypatch.setattr(RunFolder, "write_spec", full)
+    monkeypatch.setattr(RunFolder, "write_checkpoint", full)
     with pytest.raises(RunError, match="The disk must have room"):
         lockstep.fit(csv, target="ill", set=FAST, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fit_that_comes_to_nothing_leaves_the_run_it_was_to_replace(run, csv, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    wild = FAST | {"optimizer.name": "sgd", "optimizer.lr": 1e30, "training.clip_norm": None}
+    with pytest.raises(lockstep.TrainingError):
+        lockstep.fit(csv, target="ill", set=wild, out=tmp_path / "run", overwrite=True, quiet=True)
+    assert same(weights(lockstep.load(tmp_path / "run"), 1), weights(run, 1))
+
+
+def test_of_several_candidates_the_best_by_validation_loss_is_the_model(csv, table, tmp_path):
+    settings = FAST | {"optimizer.lr": [1e-9, 3e-3], "model.dropout": [0.1, 0.3]}
+    run = lockstep.fit(csv, target="ill", folds=2, epochs=15, set=settings, out=tmp_path / "run", quiet=True)
+    assert len(run.evaluation["members"]) == 8
+    assert len(run.model.networks) == 2
+    candidate = {m["member"]: m["choices"] for m in run.evaluation["members"]}[next(iter(run.model.networks))]
+    assert candidate["optimizer.lr"] == 3e-3
+    assert run.metrics["auc"]["value"] > 0.7
+    assert lockstep.load(run.path).predict_proba(table).shape == (300, 2)
+
+
+def test_a_regression_target_far_from_zero_keeps_its_spread(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    y = 1e9 + x.sum(axis=1) + 0.01 * rng.normal(size=300)
+    settings = FAST | {"training.batch_size": 16}
+    run = lockstep.fit(x, y, folds=2, epochs=40, set=settings, out=tmp_path / "run", quiet=True)
+    assert run.metrics["r2"]["value"] > 0.8
+
+
+def test_test_size_0_leaves_out_of_fold_scores_alone_even_beside_a_test_file(csv, tmp_path):
+    spec = lockstep.fit(csv, target="ill", test=csv, folds=2, epochs=1, set=FAST, out=tmp_path / "a", quiet=True).spec
+    assert spec.data.test == str(csv)
+    assert spec.population.folds == 2
+
+
+def test_given_validation_rows_and_folds_exclude_each_other(csv, table, tmp_path):
+    with pytest.raises(SpecError, match="given or made by folds"):
+        lockstep.fit(csv, target="ill", valid=table, folds=3, set=FAST, out=tmp_path / "run", quiet=True)
+
+
+def test_groups_of_a_test_file_that_were_trained_on_are_a_severe_finding(table, tmp_path):
+    grouped = table.drop("cost", "patient_id").with_columns(family=pl.Series(np.arange(300) // 5))
+    settings = FAST | {"data.group": "family"}
+    run = lockstep.fit(
+        grouped, target="ill", test=grouped.head(50).with_columns(age=1.0), folds=2, epochs=1, set=settings,
+        out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    assert "groups-test" in {finding["code"] for finding in run.findings}
+
+
+def test_a_spec_file_gives_way_to_another_optimiser(run, csv, tmp_path):
+    settings = {"optimizer.name": "sgd", "optimizer.lr": 0.1}
+    other = lockstep.fit(csv, spec=run.path / "spec.toml", set=settings, out=tmp_path / "run", quiet=True)
+    assert (other.spec.optimizer.name, other.spec.model) == ("sgd", run.spec.model)
 
 
 def test_a_run_that_diverges_at_once_says_so_and_leaves_nothing(csv, tmp_path):

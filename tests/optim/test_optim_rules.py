@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lockstep.optim import clip_factors, epoch_rates, rule_for
-from lockstep.spec import SGD, Adam, AdamW, ConstantLR, CosineAnnealingLR, Optimizer
+from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, Optimizer
 
 K, SHAPES, EPOCHS, STEPS = 5, ((3, 4), (4,), ()), 10, 5
 P = sum(int(np.prod(shape)) for shape in SHAPES)
@@ -63,7 +63,7 @@ CASES: dict[str, tuple[type, dict[str, Any]]] = {
     "adamw without decay": (AdamW, {"weight_decay": 0.0}),
 }
 SCHEDULES = {
-    "constant": ConstantLR(),
+    "constant": Constant(),
     "cosine": CosineAnnealingLR(),
     "cosine shorter than the run": CosineAnnealingLR(T_max=4, eta_min=1e-4),
     "cosine longer than the run": CosineAnnealingLR(T_max=25),
@@ -82,7 +82,7 @@ def torch_optimizer(spec: Optimizer, parameters: list[torch.Tensor]) -> torch.op
 
 
 def torch_schedule(spec: Any, optimizer: torch.optim.Optimizer) -> Any:
-    if isinstance(spec, ConstantLR):
+    if isinstance(spec, Constant):
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.T_max or EPOCHS, spec.eta_min)
 
@@ -155,7 +155,7 @@ def test_cosine_rates_follow_torchs_over_the_whole_run_and_beyond_T_max(
 
 
 def test_a_constant_rate_stays() -> None:
-    rates = epoch_rates(ConstantLR(), {"lr": torch.tensor([0.1, 0.2], dtype=torch.float64)}, 7, 10, 4)
+    rates = epoch_rates(Constant(), {"lr": torch.tensor([0.1, 0.2], dtype=torch.float64)}, 7, 10, 4)
     assert rates.tolist() == [[0.1, 0.2]] * 4
 
 

@@ -7,18 +7,17 @@ import polars as pl
 import pytest
 
 from lockstep.errors import RunError
-from lockstep.runs import RunFolder, claimed, create, default_folder, list_runs, open_run
+from lockstep.runs import RunFolder, check_place, default_folder, list_runs, open_run, reserved
 from lockstep.spec import FitSpec
 
 MANIFEST: dict[str, Any] = {"status": "training", "epochs_done": 0, "epochs": 10, "target": "y", "task": "binary"}
+HASHES = np.array([1, 2, 2**63], dtype=np.uint64)
 WEIGHTS = {3: {"0.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}, 12: {"0.weight": np.ones((2, 3), np.float32)}}
 
 
 def started(path: Path) -> RunFolder:
-    run = create(path)
-    run.write_manifest(MANIFEST)
-    run.write_spec(FitSpec())
-    run.write_schema("{}")
+    with reserved(path) as run:
+        run.begin(FitSpec(), "{}", HASHES, MANIFEST, lambda _: None)
     return run
 
 
@@ -42,6 +41,7 @@ def test_a_finished_run_gives_everything_back(tmp_path: Path) -> None:
     assert run.metrics()["headline"] == "auc"
     assert run.manifest()["schema_version"] == 1
     assert not (run.path / "checkpoint").exists()
+    assert run.trained_on().tolist() == HASHES.tolist()
     assert run.progress() == "Finished after 10 of 10 epochs."
 
 
@@ -121,39 +121,62 @@ def test_a_run_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_create_refuses_what_exists(tmp_path: Path) -> None:
     run = finished(tmp_path / "r")
     with pytest.raises(RunError, match=r"is a run\. Add --overwrite"):
-        create(run.path)
+        check_place(run.path)
     with pytest.raises(RunError, match="is a file"):
-        create(run.path / "spec.toml", overwrite=True)
+        check_place(run.path / "spec.toml", overwrite=True)
     assert open_run(run.path)
 
 
 def test_overwrite_takes_a_run_s_place_but_leaves_the_user_s_files(tmp_path: Path) -> None:
     run = finished(tmp_path / "r")
     (run.path / "notes.txt").write_text("mine")
-    create(run.path, overwrite=True)
-    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
+    with reserved(run.path, overwrite=True) as again:
+        again.begin(FitSpec(), "{}", HASHES, MANIFEST, lambda _: None)
+    assert (run.path / "notes.txt").exists()
+    assert open_manifest(run) == "training"
+    assert not (run.path / "members").exists()
+
+
+def open_manifest(run: RunFolder) -> str:
+    return str(run.manifest()["status"])
+
+
+def test_a_run_stays_whole_until_the_one_that_takes_its_place_has_something_to_keep(tmp_path: Path) -> None:
+    run = finished(tmp_path / "r")
+
+    def fails(_: RunFolder) -> None:
+        raise RunError("the disk is full")
+
+    with reserved(run.path, overwrite=True) as again:
+        assert open_run(run.path).members() == [3, 12]
+        with pytest.raises(RunError, match="full"):
+            again.begin(FitSpec(), "{}", HASHES, MANIFEST, fails)
+    assert open_run(run.path).members() == [3, 12]
+    assert not (run.path / ".next").exists()
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "manifest.json"])
 def test_overwrite_never_touches_a_folder_that_is_no_run(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"name": "a web app"}')
     with pytest.raises(RunError, match="--overwrite replaces only a run"):
-        create(tmp_path, overwrite=True)
+        check_place(tmp_path, overwrite=True)
     assert (tmp_path / name).exists()
 
 
 def test_overwrite_takes_an_empty_folder(tmp_path: Path) -> None:
-    assert create(tmp_path, overwrite=True).path == tmp_path
+    with reserved(tmp_path, overwrite=True) as run:
+        assert run.path == tmp_path
 
 
 def test_a_place_that_cannot_hold_a_folder_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="Choose another place with --out"):
-        create(tmp_path / "file" / "run")
+    with pytest.raises(RunError, match="Choose another place with --out"), reserved(tmp_path / "file" / "run"):
+        pass
 
 
-def test_a_run_that_could_not_start_is_taken_back_whole(tmp_path: Path) -> None:
-    started(tmp_path / "r").discard()
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
+    with reserved(tmp_path / "r"):
+        assert (tmp_path / "r").is_dir()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,12 +228,14 @@ def test_loading_a_run_never_runs_code(tmp_path: Path) -> None:
 
 def test_a_folder_that_a_training_is_writing_is_not_overwritten_by_another(tmp_path: Path) -> None:
     run = finished(tmp_path / "r")
-    with claimed(run.path), pytest.raises(RunError, match=r"one training at a time.*another is writing.*--out"):
-        create(run.path, overwrite=True)
+    refused = pytest.raises(RunError, match=r"one training at a time.*another is writing.*--out")
+    with reserved(run.path, overwrite=True), refused, reserved(run.path, overwrite=True):
+        pass
     assert open_run(run.path).members() == [3, 12]
-    create(run.path, overwrite=True)
+    with reserved(run.path, overwrite=True):
+        pass
 
 
 def test_a_name_that_no_disk_takes_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="could not be written: file name too long"):
-        create(tmp_path / ("x" * 300))
+        check_place(tmp_path / ("x" * 300))

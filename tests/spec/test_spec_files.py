@@ -14,7 +14,7 @@ from lockstep.spec import (
     SGD,
     Adam,
     AdamW,
-    ConstantLR,
+    Constant,
     CosineAnnealingLR,
     DataSpec,
     FitSpec,
@@ -46,7 +46,7 @@ optimizers = st.one_of(
 specs = st.builds(
     FitSpec,
     optimizer=optimizers,
-    schedule=st.builds(ConstantLR) | st.builds(CosineAnnealingLR, T_max=st.none() | counts, eta_min=decays),
+    schedule=st.builds(Constant) | st.builds(CosineAnnealingLR, T_max=st.none() | counts, eta_min=decays),
     loss=st.builds(
         Loss,
         name=st.sampled_from(["auto", "mse"]),

@@ -8,7 +8,7 @@ from lockstep.spec import (
     SGD,
     Adam,
     AdamW,
-    ConstantLR,
+    Constant,
     CosineAnnealingLR,
     FitSpec,
     Mlp,
@@ -112,7 +112,7 @@ def test_none_in_words_is_none_where_the_field_allows_it() -> None:
     assert Training(clip_norm="none").clip_norm is None
     assert CosineAnnealingLR(T_max="none").T_max is None
     assert Mlp(norm="none").norm == "none"
-    assert ConstantLR() == ConstantLR(name="constant")
+    assert Constant() == Constant(name="constant")
 
 
 def test_no_norm_can_be_said_by_a_flag_too() -> None:

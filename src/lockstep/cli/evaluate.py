@@ -16,4 +16,9 @@ def evaluate(
     from lockstep.runs.files import to_json
 
     metrics = job(run, data)
-    print(to_json(metrics).rstrip() if json else "\n".join(metric_lines(metrics)))
+    if json:
+        print(to_json(metrics).rstrip())
+        return
+    print("\n".join(metric_lines(metrics)))
+    if metrics.get("seen"):
+        print(f"{metrics['seen']:,} of these rows have the inputs of a row that was trained on; they flatter a little.")

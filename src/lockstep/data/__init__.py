@@ -6,7 +6,7 @@ from lockstep.data.keys import split_keys
 from lockstep.data.leaks import find_leaks
 from lockstep.data.raw import Raw, RawArrays, RawTable, concat, take
 from lockstep.data.read import read
-from lockstep.data.rows import check_rows
+from lockstep.data.rows import check_rows, hash_rows
 from lockstep.data.schema import Column, Schema
 from lockstep.data.splits import Fold, Splits, make_splits
 
@@ -24,6 +24,7 @@ __all__ = [
     "drop_unlabelled",
     "encode",
     "find_leaks",
+    "hash_rows",
     "infer_schema",
     "make_splits",
     "read",

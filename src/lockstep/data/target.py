@@ -127,14 +127,16 @@ def _regression(values: pl.Series, numbers: pl.Series | None, rows: NDArray[np.i
         numbers = values.cast(pl.Float64)
     check_finite(numbers, rows, origin)
     present = numbers.to_numpy()
+    mean, std = float(present.mean()), float((present - present.mean()).std())
     column = Column(
         name=values.name,
         kind="number",
+        offset=mean if abs(mean) > 100 * std else 0.0,  # as for a number column: float32 keeps 7 digits
         distinct=numbers.n_unique(),
         low=float(present.min()),
         high=float(present.max()),
-        mean=float(present.mean()),
-        std=float(present.std()),
+        mean=mean,
+        std=std,
         number_style=number_style(values.unique()) if values.dtype == pl.String else "plain",
     )
     return Target("regression", (), (), "number", column)

@@ -14,7 +14,7 @@ from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.engine.step import Resident, gather
 
-_CHUNK = 2048
+_AT_ONCE = 16_384  # rows, over all members: what a pass holds of every layer
 
 
 @torch.no_grad()
@@ -28,7 +28,8 @@ def outputs_on_own_rows(
     forward = vmap(lambda p, b, inputs: stack.call(p, b, inputs, training=False))
     with in_stack(stack.eval_form):
         parts = [
-            forward(views, buffers, tuple(gather(x, part) for x in data.inputs)) for part in padded.split(_CHUNK, dim=1)
+            forward(views, buffers, tuple(gather(x, part) for x in data.inputs))
+            for part in padded.split(chunk(len(rows)), dim=1)
         ]
     outputs = torch.cat(parts, dim=1)
     return [output[: len(own)] for output, own in zip(outputs, rows, strict=True)]
@@ -39,23 +40,35 @@ def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: 
     """Every member's outputs ``[K, N, …]`` on the same rows."""
     views = stack.layout.views(params)
     forward = vmap(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
-    parts = zip(*(x.split(_CHUNK) for x in inputs), strict=True)
+    parts = zip(*(x.split(chunk(len(params))) for x in inputs), strict=True)
     with in_stack(stack.eval_form):
         return torch.cat([forward(views, buffers, part) for part in parts], dim=1)
 
 
-def outputs_of(modules: Sequence[nn.Module], inputs: Sequence[Any], device: torch.device) -> NDArray[Any]:
-    """The outputs ``[K, N, …]`` of plain modules, in eval mode, on the same rows.
+def chunk(members: int) -> int:
+    """How many rows of each member go through at once."""
+    return max(64, _AT_ONCE // members)
 
-    Floats among ``inputs`` are taken in the modules' own precision, other types as they are.
-    """
-    like = next(modules[0].parameters())
-    placed = tuple(as_input(x, like, device) for x in inputs)
-    outputs: dict[int, NDArray[Any]] = {}
-    for stack, positions in lift_groups(modules, device):
-        part = outputs_on_all_rows(stack, stack.params, stack.buffers, placed).cpu().numpy()
-        outputs |= dict(zip(positions, part, strict=True))
-    return np.stack([outputs[position] for position in range(len(modules))])
+
+class Lifted:
+    """Plain modules stacked to be asked for their outputs together."""
+
+    def __init__(self, modules: Sequence[nn.Module], device: torch.device) -> None:
+        self._like = next(modules[0].parameters()).detach()
+        self._stacks = list(lift_groups(modules, device))
+        self._device = device
+
+    def outputs(self, inputs: Sequence[Any]) -> NDArray[Any]:
+        """The outputs ``[K, N, …]`` in eval mode, on the same rows.
+
+        Floats among ``inputs`` are taken in the modules' own precision, other types as they are.
+        """
+        placed = tuple(as_input(x, self._like, self._device) for x in inputs)
+        outputs: dict[int, NDArray[Any]] = {}
+        for stack, positions in self._stacks:
+            part = outputs_on_all_rows(stack, stack.params, stack.buffers, placed).cpu().numpy()
+            outputs |= dict(zip(positions, part, strict=True))
+        return np.stack([outputs[position] for position in range(len(outputs))])
 
 
 def as_input(x: Any, like: Tensor, device: torch.device) -> Tensor:

@@ -190,7 +190,7 @@ def validate(
         target = problem.data.targets[torch.from_numpy(rows[k]).to(output.device)]
         numbers = {name: number[k] for name, number in loss_numbers.items() if name != "label_smoothing"}
         losses.append(problem.loss(output, target, numbers).to(real))
-        metrics.append(metric(problem.loss_name, output, target).to(nothing))
+        metrics.append(metric(problem.loss_name, output, target, real).to(nothing))
     return torch.stack(losses), torch.stack(metrics)
 
 
@@ -209,10 +209,10 @@ def endings(
     for row in range(len(best_epoch)):
         if not healthy[row]:
             ended[row] = "diverged"
-        elif epoch >= training.epochs:
-            ended[row] = "finished"
         elif interrupted:
             ended[row] = "interrupted"
+        elif epoch >= training.epochs:
+            ended[row] = "finished"
         elif training.patience is not None and epoch - best_epoch[row] >= training.patience:
             ended[row] = "stopped early"
     return ended

@@ -29,8 +29,9 @@ from lockstep.evaluation import (
 )
 from lockstep.jobs.model import Floats, Model
 from lockstep.jobs.prepare import Prepared
+from lockstep.spec import Task
 
-IMPORTANCE_ROWS, IMPORTANCE_REPEATS, MISTAKES = 2000, 5, 20
+IMPORTANCE_ROWS, IMPORTANCE_REPEATS, IMPORTANCE_PASSES, MISTAKES = 2000, 5, 200, 20
 Rows = NDArray[np.int64]
 
 
@@ -73,8 +74,6 @@ def metrics(
     """The content of ``metrics.json``. ``members`` are those with weights."""
     task, target = prepared.schema.task, prepared.target
     groups = None if prepared.groups is None else prepared.groups[judged.rows]
-    intervals = bootstrap(task, target[judged.rows], judged.prediction, groups=groups)
-    resamples = resamples_used(task, len(judged.rows), classes=max(2, len(prepared.schema.classes)))
     test = len(prepared.splits.test) > 0
     on_test = model.member_predictions(prepared.inputs(prepared.splits.test)) if test else [None] * len(members)
     table: list[dict[str, Any]] = [
@@ -92,18 +91,33 @@ def metrics(
         task, target[members[0].train_rows], target[judged.rows], classes=len(prepared.schema.classes) or None
     )
     return {
-        "metrics": {name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()},
+        **measured(task, prepared.schema.classes, target[judged.rows], judged.prediction, groups),
         "rows": judged.kind,
-        "n_rows": len(judged.rows),
-        "interval": f"95 % bootstrap over {'groups' if groups is not None else 'rows'}, {resamples:,} resamples",
-        "headline": HEADLINE[task],
-        "positive": prepared.schema.classes[1] if task == "binary" else None,
         "members": table,
         "out_of_fold": {
             name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else None}
             for name, v in spread.items()
         },
         "baseline": {"what": simple.what, "metrics": simple.metrics},
+    }
+
+
+def measured(
+    task: Task,
+    classes: Sequence[str],
+    target: NDArray[Any],
+    prediction: NDArray[Any],
+    groups: NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    """The ensemble's metrics with intervals, and what the intervals are, as ``metrics.json`` has them."""
+    intervals = bootstrap(task, target, prediction, groups=groups)
+    resamples = resamples_used(task, len(target), classes=max(2, len(classes)))
+    return {
+        "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
+        "n_rows": len(target),
+        "interval": f"95 % bootstrap over {'groups' if groups is not None else 'rows'}, {resamples:,} resamples",
+        "headline": HEADLINE[task],
+        "positive": classes[1] if task == "binary" else None,
     }
 
 
@@ -144,13 +158,14 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
         predictions = model.member_predictions(moved)
         return np.asarray((predictions * weights.reshape(*weights.shape, *(1,) * (predictions.ndim - 2))).sum(axis=0))
 
+    repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // max(len(names), 1)))  # wide tables: fewer
     features = permutation_importance(
-        shuffled, names, task, prepared.target[rows], judged.prediction[sample], repeats=IMPORTANCE_REPEATS
+        shuffled, names, task, prepared.target[rows], judged.prediction[sample], repeats=repeats
     )
     return {
         "metric": LOSS[task],
         "rows": judged.kind,
-        "repeats": IMPORTANCE_REPEATS,
+        "repeats": repeats,
         "features": [asdict(feature) for feature in features],
     }
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from lockstep.data import RawTable, encode
+import numpy as np
+
+from lockstep.data import RawTable, encode, hash_rows
 from lockstep.errors import DataError
-from lockstep.evaluation import HEADLINE, bootstrap, resamples_used, score
+from lockstep.evaluation import average, score
+from lockstep.jobs.assess import measured
 from lockstep.jobs.prepare import keys_of
 from lockstep.jobs.run import Run, load
 from lockstep.spec import DataSpec
@@ -14,34 +17,32 @@ from lockstep.spec import DataSpec
 def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     """The metrics of the run on ``data`` (with its target), shaped as ``metrics.json``.
 
+    ``seen`` counts the rows whose inputs are, to the bit, those of a row that the run was trained on.
+
     Raises ``DataError`` where the rows are those the run was trained on: members would be judged by what they learned.
     """
     run = run if isinstance(run, Run) else load(run)
     raw = run.read(data)
-    if raw.fingerprint == run.manifest["data"]["fingerprint"]:
-        raise DataError(
-            f"A run must be evaluated on rows that it did not train on, however {raw.origin} is the very file that it "
-            f"was trained on. Its score on the rows that were set aside from it is in {run.path / 'metrics.json'}."
-        )
     encoded = encode(raw, run.schema, with_target=True)
     assert encoded.target is not None
-    task, target = run.schema.task, encoded.target
-    predictions = run.model.member_predictions(encoded.inputs)
-    ensemble = predictions.mean(axis=0)
+    seen = np.isin(hash_rows(encoded), run.trained_on)
+    if seen.mean() > 0.5:
+        raise DataError(
+            f"A run must be evaluated on rows that it did not train on, however {seen.sum():,} of the {len(seen):,} "
+            f"rows of {raw.origin} are such rows. What it scores on rows that were set aside is in "
+            f"{run.path / 'metrics.json'}."
+        )
     group = run.spec.data.group
     there = isinstance(raw, RawTable) and group in raw.frame.columns
     groups = keys_of([raw], DataSpec(group=group))[0] if there else None
-    intervals = bootstrap(task, target, ensemble, groups=groups)
-    resamples = resamples_used(task, len(target), classes=max(2, len(run.schema.classes)))
+    predictions = run.model.member_predictions(encoded.inputs)
+    task = run.schema.task
     return {
-        "metrics": {name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()},
+        **measured(task, run.schema.classes, encoded.target, average(predictions), groups),
         "rows": raw.origin,
-        "n_rows": len(target),
-        "interval": f"95 % bootstrap over {'groups' if groups is not None else 'rows'}, {resamples:,} resamples",
-        "headline": HEADLINE[task],
-        "positive": run.schema.classes[1] if task == "binary" else None,
+        "seen": int(seen.sum()),
         "members": [
-            {"member": index, "metrics": score(task, target, prediction)}
+            {"member": index, "metrics": score(task, encoded.target, prediction)}
             for index, prediction in zip(run.model.networks, predictions, strict=True)
         ],
     }

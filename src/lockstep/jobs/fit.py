@@ -1,8 +1,7 @@
 """``lockstep fit``: a data file in; a trained, evaluated, reusable population of networks out."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.keep import Keeper, to_arrays
 from lockstep.jobs.manifest import manifest
-from lockstep.jobs.model import Model
+from lockstep.jobs.model import Model, best_candidate
 from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import Display, progress
 from lockstep.jobs.run import Run
 from lockstep.report import render
-from lockstep.runs import History, RunFolder, claimed, create, default_folder, is_run
+from lockstep.runs import History, RunFolder, check_place, default_folder, reserved
 from lockstep.spec import FitSpec
 
 
@@ -54,20 +53,18 @@ def fit(
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """
     began = time.perf_counter()
-    if isinstance(members, Sequence) and not isinstance(members, str):
-        members = list(members)
-    flags = {
-        "recipe": recipe, "data.target": target, "data.header": header, "data.test_size": test_size,
-        "population.folds": folds, "population.seeds": seeds, "population.seed": seed,
-        "population.members": members,
-        "training.epochs": epochs,
-    }  # fmt: skip
-    settings = settings_of(spec, set, flags)
+    settings = settings_of(
+        spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
+        folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
+    )  # fmt: skip
+    if out is not None:
+        check_place(out, overwrite=overwrite)
     with progress(quiet) as show, stop_on_interrupt(show.say) as stop:
         prepared = prepare(x, y, settings, valid=valid, test=test, show=show)
         job = make_job(prepared, device)
-        folder = create(out or default_folder(prepared.sources[0].origin), overwrite=overwrite)
-        with claimed(folder.path), taken_back_if_empty(folder):
+        if stop():
+            raise KeyboardInterrupt
+        with reserved(out or default_folder(prepared.sources[0].origin), overwrite=overwrite) as folder:
             read_seconds = time.perf_counter() - began
             trained, history = train(job, folder, show, stop)
             train_seconds = time.perf_counter() - began - read_seconds
@@ -78,24 +75,10 @@ def fit(
     return Run(folder)
 
 
-@contextlib.contextmanager
-def taken_back_if_empty(folder: RunFolder) -> Iterator[None]:
-    """Whatever ends a training before there is anything to load takes its folder with it."""
-    try:
-        yield
-    except BaseException:
-        if not is_run(folder.path) or folder.epochs_done == 0:  # a full disk can end it before there is a manifest
-            folder.discard()
-        raise
-
-
 def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) -> tuple[Trained, History]:
     """Train the population; after an epoch the folder holds the best weights so far."""
-    folder.write_spec(job.prepared.spec)
-    folder.write_schema(job.prepared.schema.model_dump_json(indent=1))
-    folder.write_manifest(manifest(job) | {"status": "training"})
     history = History(job.population.identities)
-    keep = Keeper(folder, history)
+    keep = Keeper(job, folder, history)
     count = len(job.networks)
     show.phase(f"Training {count:,} network{'s' if count > 1 else ''}")
     trained = train_population(
@@ -108,17 +91,13 @@ def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) 
         stop=stop,
     )  # fmt: skip
     if all(done.best_epoch == 0 for done in trained.finished):
-        raise TrainingError(nothing_learned(trained))
+        if any(done.ended == "interrupted" for done in trained.finished):
+            raise KeyboardInterrupt
+        raise TrainingError(
+            "Every network went to NaN or infinity in its first epoch, so there is nothing to keep. "
+            "Lower the rate: --set optimizer.lr=1e-4."
+        )
     return trained, history
-
-
-def nothing_learned(trained: Trained) -> str:
-    if any(done.ended == "interrupted" for done in trained.finished):
-        return "Interrupted before the first step was taken: there is nothing to keep."
-    return (
-        "Every network went to NaN or infinity in its first epoch, so there is nothing to keep. "
-        "Lower the rate: --set optimizer.lr=1e-4."
-    )
 
 
 def finish(
@@ -129,12 +108,16 @@ def finish(
     good = [position for position, done in enumerate(trained.finished) if done.best_epoch > 0]
     members = [trained.members[position] for position in good]
     networks = {trained.members[position].index: trained.module(position) for position in good}
-    model = Model(job.prepared.schema, job.loss, networks, job.device)  # type: ignore[arg-type]
-    own = assess.own_predictions(job.prepared, model, members)
-    judged = assess.judge(job.prepared, model, members, own)
+    everyone = Model(job.prepared.schema, job.loss, networks, job.device)  # type: ignore[arg-type]
+    own = assess.own_predictions(job.prepared, everyone, members)
+    candidate = best_candidate(history.frame())
+    chosen = [place for place, member in enumerate(members) if member.candidate == candidate]
+    shipped = [members[place] for place in chosen]
+    model = Model(job.prepared.schema, job.loss, {m.index: everyone.networks[m.index] for m in shipped}, job.device)
+    judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen])
     folder.write_history(history.frame())
-    folder.write_metrics(assess.metrics(job.prepared, model, members, judged, own))
-    folder.write_analysis(assess.analysis(job.prepared, model, members, judged))
+    folder.write_metrics(assess.metrics(job.prepared, everyone, members, judged, own))
+    folder.write_analysis(assess.analysis(job.prepared, model, shipped, judged))
     interrupted = any(done.ended == "interrupted" for done in trained.finished)
     after = manifest(job, trained) | {
         "status": "interrupted" if interrupted else "finished",

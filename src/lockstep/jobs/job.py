@@ -15,7 +15,7 @@ from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import make_modules, pick_device
 from lockstep.errors import SpecError
-from lockstep.jobs.model import table_shape
+from lockstep.jobs.model import table_shape, target_offset
 from lockstep.jobs.prepare import Prepared
 from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for
@@ -42,13 +42,16 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
     population = make_population(spec, [(fold.train, fold.valid) for fold in prepared.splits.folds])
     loss, table = loss_for(schema.task, spec.loss.name), table_shape(schema)
 
+    target = prepared.target
+    if schema.task == "regression":  # far from zero, float32 would round the target's spread away
+        target = (target - target_offset(schema)).astype(np.float32)
+
     def network(member: Member) -> Network:
         assert isinstance(member.spec, FitSpec)
         own = prepared.inputs(member.train_rows)
-        return build(member.spec, loss, len(schema.classes), table, own, prepared.target[member.train_rows])
+        return build(member.spec, loss, len(schema.classes), table, own, target[member.train_rows])
 
     networks = make_modules(network, population.training)
-    target = prepared.target if schema.task != "regression" else prepared.target.astype(np.float32)
     resident = Resident(
         tuple(torch.from_numpy(x).to(device) for x in prepared.encoded.inputs), torch.from_numpy(target).to(device)
     )
@@ -75,6 +78,8 @@ def class_weights(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.f
     classes, wanted = prepared.schema.classes, prepared.spec.loss.class_weights
     if wanted is None:
         return None
+    if not classes:
+        raise SpecError(f"loss.class_weights need classes, however {prepared.schema.target} is a number. Unset them.")
     if wanted == "balanced":
         return np.array([balanced(prepared.target[member.train_rows], len(classes)) for member in members])
     if len(wanted) != len(classes):

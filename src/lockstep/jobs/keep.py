@@ -1,16 +1,20 @@
 """The best weights so far, on the disk: what is left after a kill."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lockstep.data import Encoded, hash_rows
 from lockstep.engine.loop import Progress
 from lockstep.engine.population import Member
 from lockstep.engine.records import EpochRecord
 from lockstep.engine.stack import Stack
+from lockstep.jobs.job import Job
+from lockstep.jobs.manifest import manifest
 from lockstep.runs import History, RunFolder
 
 
@@ -19,9 +23,10 @@ class Keeper:
 
     SHARE = 0.05  # of the time, at most, goes into writing
 
-    def __init__(self, folder: RunFolder, history: History) -> None:
-        self.folder, self.history = folder, history
+    def __init__(self, job: Job, folder: RunFolder, history: History) -> None:
+        self.job, self.folder, self.history = job, folder, history
         self.stacks: dict[int, tuple[Stack, Sequence[Member], Progress]] = {}
+        self.begun = False
         self.next_at = 0.0
 
     def hold(self, stack: Stack, members: Sequence[Member], progress: Progress) -> None:
@@ -29,13 +34,28 @@ class Keeper:
 
     def __call__(self, record: EpochRecord) -> None:
         began = time.perf_counter()
-        if began < self.next_at:
+        if began < self.next_at or not (arrays := self.arrays()):
             return
-        if not (arrays := self.arrays()):
-            return
-        self.folder.write_checkpoint(record.epoch, arrays, {"elapsed": record.elapsed}, self.history.frame())
+
+        def write(folder: RunFolder) -> None:
+            folder.write_checkpoint(record.epoch, arrays, {"elapsed": record.elapsed}, self.history.frame())
+
+        if self.begun:
+            write(self.folder)
+        else:
+            self.begin(write)
         took = time.perf_counter() - began
         self.next_at = time.perf_counter() + took / self.SHARE
+
+    def begin(self, first: Callable[[RunFolder], None]) -> None:
+        """Only now is there something to load, and only now does a run that was here before have to go."""
+        prepared = self.job.prepared
+        folds = prepared.splits.folds
+        rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.valid)]))
+        hashes = hash_rows(Encoded(prepared.inputs(rows), None))
+        schema = prepared.schema.model_dump_json(indent=1)
+        self.folder.begin(prepared.spec, schema, hashes, manifest(self.job), first)
+        self.begun = True
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The best weights of every member that has any, as ``<member>/<name>``."""

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from lockstep.data import Schema
-from lockstep.engine.forward import outputs_of
+from lockstep.engine.forward import Lifted
 from lockstep.errors import RunError
 from lockstep.evaluation import average
 from lockstep.network.build import Network, build
@@ -18,6 +20,14 @@ from lockstep.network.preprocess import TableShape
 from lockstep.spec import FitSpec
 
 Floats = NDArray[np.float64]
+PREDICTED_AT_ONCE = 65_536  # rows: every member's predictions are held for so many at a time
+
+
+def best_candidate(history: pl.DataFrame) -> int:
+    """The candidate whose members have the lowest validation loss, each at its own best, on average."""
+    found = history.filter(pl.col("valid_loss").is_not_nan()).group_by("candidate", "member").agg(pl.min("valid_loss"))
+    mean = found.group_by("candidate").agg(pl.mean("valid_loss")).sort("valid_loss", "candidate")
+    return int(mean["candidate"][0]) if mean.height else int(history["candidate"].min() or 0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +39,25 @@ class Model:
     networks: dict[int, Network]
     device: torch.device
 
+    @cached_property
+    def lifted(self) -> Lifted:
+        return Lifted(list(self.networks.values()), self.device)
+
     def member_predictions(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """Every member's probabilities ``[K, N, C]`` or numbers ``[K, N]`` on the encoded rows."""
-        return to_prediction(self.loss, outputs_of(list(self.networks.values()), inputs, self.device))
+        prediction = to_prediction(self.loss, self.lifted.outputs(inputs))
+        return prediction if self.schema.classes else prediction + target_offset(self.schema)
 
     def predict(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """The ensemble's: the members' average, ``[N, C]`` or ``[N]``."""
-        return average(self.member_predictions(inputs))
+        starts = range(0, max(len(inputs[0]), 1), PREDICTED_AT_ONCE)
+        parts = [[x[start : start + PREDICTED_AT_ONCE] for x in inputs] for start in starts]
+        return np.concatenate([average(self.member_predictions(part)) for part in parts])
+
+
+def target_offset(schema: Schema) -> float:
+    """What is taken off a regression's target in float64 before float32 sees it, and put back afterwards."""
+    return schema.target_column.offset if schema.target_column else 0.0
 
 
 def table_shape(schema: Schema) -> TableShape:

@@ -18,12 +18,7 @@ def plan(
     device: str = "auto", quiet: bool = False, **flags: Any,
 ) -> list[dict[str, str]]:  # fmt: skip
     """The choices a fit with the same arguments would make, each as ``{"choice", "value", "reason"}``."""
-    places = {
-        "recipe": "recipe", "target": "data.target", "header": "data.header", "test_size": "data.test_size",
-        "folds": "population.folds", "seeds": "population.seeds", "seed": "population.seed",
-        "members": "population.members", "epochs": "training.epochs",
-    }  # fmt: skip
-    settings = settings_of(spec, set, {places[name]: value for name, value in flags.items()})
+    settings = settings_of(spec, set, valid=valid, test=test, **flags)
     with progress(quiet) as show:
         job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show), device)
         show.phase("Trying a few steps")

@@ -28,7 +28,7 @@ from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.progress import Display
 from lockstep.spec import DataSpec, FitSpec, parse_assignments, read_settings
-from lockstep.spec.fit import nest
+from lockstep.spec.fit import merge, nest
 from lockstep.spec.recipes import find_recipe
 
 Raw = RawTable | RawArrays
@@ -63,10 +63,20 @@ class Prepared:
         return [(self.sources[w], int(row - starts[w])) for w, row in zip(where, rows, strict=True)]
 
 
+PLACES = {
+    "recipe": "recipe", "target": "data.target", "header": "data.header", "test_size": "data.test_size",
+    "valid": "data.valid", "test": "data.test", "folds": "population.folds", "seeds": "population.seeds",
+    "seed": "population.seed", "members": "population.members", "epochs": "training.epochs",
+}  # fmt: skip
+
+
 def settings_of(
-    spec: FitSpec | str | Path | None, assignments: Sequence[str] | Mapping[str, Any], flags: Mapping[str, Any]
+    spec: FitSpec | str | Path | None, assignments: Sequence[str] | Mapping[str, Any], **flags: Any
 ) -> dict[str, Any]:
-    """One nested dictionary of settings: the spec file, over it ``--set``, over that the flags that were given."""
+    """One nested dictionary of settings: the spec file, over it ``--set``, over that the flags that were given.
+
+    ``valid`` and ``test`` are settings where they are files, so that a stored spec runs again; rows in memory are not.
+    """
     match spec:
         case None:
             settings: dict[str, Any] = {}
@@ -75,10 +85,14 @@ def settings_of(
         case _:
             settings = read_settings(Path(spec))
     given = parse_assignments(list(assignments)) if not isinstance(assignments, Mapping) else dotted(assignments)
-    settings = overlay(settings, given)
-    for path, value in flags.items():
+    settings = merge(settings, given)
+    for name, value in flags.items():
+        if name in ("valid", "test"):
+            value = str(value) if isinstance(value, str | Path) else None
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            value = list(value)
         if value is not None:
-            nest(settings, path.split("."), value)
+            nest(settings, PLACES[name].split("."), value)
     return settings
 
 
@@ -94,14 +108,6 @@ def dotted(assignments: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        merged[key] = overlay(inner, value) if isinstance(value, Mapping) and isinstance(inner, dict) else value
-    return merged
-
-
 def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, show: Display) -> Prepared:
     """Read the data, understand it, fill in the spec and split the rows. Raises ``DataError`` and ``SpecError``."""
     wanted = settings.get("data", {})
@@ -110,7 +116,7 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
     data_spec = DataSpec.parse(dict(wanted))
     show.phase("Reading the data")
     raw = read(x, data_spec, y)
-    own_test = raw.test
+    own_test = raw.test if "test_size" not in wanted else None
     schema, findings = infer_schema(raw, data_spec)
     raw = drop_unlabelled(raw, schema)
     recipe = find_recipe(str(settings.get("recipe", "mlp")))
@@ -120,6 +126,9 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
     show.phase("Checking the data")
     encoded = encode(raw, schema, with_target=True)
     schema, leaks = find_leaks(raw, schema, encoded, spec.data.keep)
+    valid, test = given_or_named(valid, spec.data.valid), given_or_named(test, spec.data.test)
+    if valid is not None:
+        spec = one_fold(spec, settings)
     extra = {
         "valid": None if valid is None else read(valid, spec.data),
         "test": own_test if test is None else read(test, spec.data),
@@ -138,10 +147,44 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
         times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
-    found = (*findings, *leaks, *check_rows(encoded, splits, schema))
+    found = (*findings, *leaks, *check_rows(encoded, splits, schema), *check_groups(groups, splits, spec.data.group))
     for finding in found:
         show.finding(finding)
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
+
+
+def given_or_named(given: Any, named: str | None) -> Any:
+    return named if given is None else given
+
+
+def one_fold(spec: FitSpec, settings: Mapping[str, Any]) -> FitSpec:
+    """The spec of a run whose validation rows are given: there is nothing to fold."""
+    folds = settings.get("population", {}).get("folds", 1)
+    if folds != 1:
+        raise SpecError(
+            f"Validation rows are given or made by folds, however both are asked for: valid and folds={folds}. "
+            "Leave one of them out."
+        )
+    return spec.replace("population.folds", 1)
+
+
+def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | None) -> list[Finding]:
+    """Groups that stand on both sides of a split: only the user's own files can do that."""
+    if groups is None:
+        return []
+    trained = np.unique(np.concatenate([groups[fold.train] for fold in splits.folds]))
+    sides = {"test": splits.test} | ({"validation": splits.folds[0].valid} if len(splits.folds) == 1 else {})
+    shared = {side: np.intersect1d(groups[rows], trained) for side, rows in sides.items()}
+    return [
+        Finding(
+            severity="severe", code=f"groups-{side}", subject=f"{side} rows",
+            what=f"Groups of {name} stand among the {side} rows and the rows that are trained on.",
+            evidence=f"{len(both):,} groups are on both sides",
+            remedy=f"Leave these groups out of one of the files; the score on {side} rows flatters until then.",
+        )
+        for side, both in shared.items()
+        if len(both)
+    ]  # fmt: skip
 
 
 def joined(parts: Sequence[Encoded]) -> Encoded:

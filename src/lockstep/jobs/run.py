@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from lockstep.data import RawArrays, RawTable, Schema, encode, read
 from lockstep.engine.train import pick_device
 from lockstep.errors import RunError
-from lockstep.jobs.model import Floats, Model, load_network
+from lockstep.jobs.model import Floats, Model, best_candidate, load_network
 from lockstep.network.heads import loss_for
 from lockstep.runs import RunFolder, open_run
-from lockstep.spec import FitSpec
+from lockstep.spec import FitSpec, candidates
 
 
 class Run:
@@ -62,6 +62,11 @@ class Run:
         return self._folder.history()
 
     @property
+    def trained_on(self) -> NDArray[np.uint64]:
+        """A hash of the inputs of each row that the run trained or stopped on (``lockstep.data.hash_rows``)."""
+        return self._folder.trained_on()
+
+    @property
     def findings(self) -> list[dict[str, Any]]:
         return list(self.manifest.get("findings", []))
 
@@ -80,7 +85,10 @@ class Run:
 
     @cached_property
     def model(self) -> Model:
-        """The networks. Of a run that was cut off, with the best weights of its last checkpoint."""
+        """The networks: of several candidates, the members of the one with the lowest validation loss.
+
+        Of a run that was cut off, with the best weights of its last checkpoint.
+        """
         if self._folder.complete:
             weights = {member: self._folder.weights(member) for member in self._folder.members()}
         else:
@@ -88,9 +96,16 @@ class Run:
             for name, array in self._folder.read_checkpoint().arrays.items():
                 member, _, part = name.partition("/")
                 weights.setdefault(int(member), {})[part] = array
-        if not weights:
+        candidate_of = {m["member"]: m["candidate"] for m in self.manifest["population"]["members"]}
+        chosen = best_candidate(self.history.filter(pl.col("member").is_in(list(weights))))
+        specs = [spec for _, spec in candidates(self.spec)]
+        networks = {
+            member: load_network(specs[candidate_of[member]], self.schema, own, member)
+            for member, own in weights.items()
+            if candidate_of[member] == chosen
+        }
+        if not networks:
             raise RunError(f"The run at {self.path} has no usable network: no member got through its first epoch.")
-        networks = {member: load_network(self.spec, self.schema, own, member) for member, own in weights.items()}
         return Model(self.schema, loss_for(self.schema.task, self.spec.loss.name), networks, pick_device("cpu"))
 
     def predict_proba(self, data: Any) -> Floats:

@@ -1,6 +1,6 @@
 """``lockstep.train``: any ``nn.Module``, a whole population of it, in one stack."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,21 +10,22 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader
 
 from lockstep.data import Fold, make_splits
-from lockstep.engine.forward import as_input, outputs_of
+from lockstep.engine.forward import Lifted, as_input
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member, make_population
 from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import Trained, make_modules, pick_device, train_population
-from lockstep.errors import DataError, SpecError
+from lockstep.errors import SpecError, TrainingError
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.progress import progress
+from lockstep.jobs.tensors import joined, unpack
 from lockstep.network.losses import LOSSES, LossFunction
 from lockstep.runs import History
-from lockstep.spec import AdamW, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, TrainSpec
+from lockstep.spec import AdamW, Constant, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, TrainSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,11 @@ class Result:
     def member(self, index: int) -> nn.Module:
         """The trained network of member ``index`` (its number in the whole population): a plain module in eval mode,
         with the weights of its best epoch, on the CPU."""
-        return self.trained.module(self._position(index))
+        position = self._position(index)
+        if self.trained.finished[position].best_epoch == 0:
+            ended = self.trained.finished[position].ended
+            raise TrainingError(f"Member {index} has no trained weights: it {ended} before its first epoch was good.")
+        return self.trained.module(position)
 
     @cached_property
     def leaderboard(self) -> pl.DataFrame:
@@ -56,9 +61,15 @@ class Result:
         return choices.join(best.select(columns), on="member", how="left").sort(by, nulls_last=True)
 
     def predict(self, x: Any) -> np.ndarray:
-        """Every member's outputs ``[K, N, …]`` on the rows of ``x``, in the order of ``members``."""
+        """Every member's outputs ``[K, N, …]`` on the rows of ``x``, in the order of ``members``.
+
+        NaN for a member that never had a good epoch.
+        """
         modules = [self.trained.module(position) for position in range(len(self.members))]
-        return outputs_of(modules, x if isinstance(x, tuple | list) else (x,), self.trained.stacks[0].params.device)
+        lifted = Lifted(modules, self.trained.stacks[0].params.device)
+        outputs = lifted.outputs(x if isinstance(x, tuple) else (x,))
+        outputs[[done.best_epoch == 0 for done in self.trained.finished]] = np.nan
+        return outputs
 
     def _position(self, index: int) -> int:
         known = [member.index for member in self.members]
@@ -77,7 +88,7 @@ def train(
     *,
     loss: str | Loss | Callable[[Tensor, Tensor], Tensor] = "cross_entropy",
     optimizer: Optimizer = AdamW(),  # noqa: B008  (frozen)
-    schedule: Schedule = CosineAnnealingLR(),  # noqa: B008
+    schedule: Schedule | None = CosineAnnealingLR(),  # noqa: B008
     epochs: int = 100,
     batch_size: int | None = None,
     clip_norm: Any = None,
@@ -85,9 +96,8 @@ def train(
     folds: int | None = None,
     seeds: int = 1,
     seed: int = 0,
-    members: Sequence[int] | None = None,
+    members: Any = None,
     device: str = "auto",
-    executor: str = "eager",
     quiet: bool = False,
 ) -> Result:
     """Train a population of ``make_module()``: candidates × folds × seeds, stacked, in one fused step.
@@ -96,8 +106,8 @@ def train(
     of tensors or arrays (``x`` a tuple for several inputs), a map-style ``Dataset`` or its ``DataLoader`` (whose batch
     size it then is; 128 otherwise); ``valid`` likewise. A list where a number belongs is an axis of candidates.
     Without ``valid``, ``folds=n`` cross-validates. ``loss`` is a name, a ``Loss`` or a function (output, target) → mean
-    loss. Each member keeps the weights of its best epoch by validation loss (the last epoch without validation rows)
-    and stops after ``patience`` epochs without a better one.
+    loss. ``schedule=None`` keeps the rate. Each member keeps the weights of its best epoch by validation loss (the last
+    epoch without validation rows) and stops after ``patience`` epochs without a better one.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
@@ -108,17 +118,13 @@ def train(
     spec = TrainSpec(
         loss=loss_spec,
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=schedule or Constant(),
         training=Training(epochs=epochs, batch_size=batch_size, clip_norm=clip_norm, patience=patience),
-        population=Population(
-            folds=folds or 1, seeds=seeds, seed=seed, members=tuple(members) if members is not None else None
-        ),
+        population=Population(folds=folds or 1, seeds=seeds, seed=seed, members=members),
     )
     rows = len(targets)
     if valid is not None:
-        valid_inputs, valid_targets = unpack(valid, "valid")
-        inputs = tuple(torch.cat([a, b]) for a, b in zip(inputs, valid_inputs, strict=True))
-        targets = torch.cat([targets, valid_targets])
+        inputs, targets = joined((inputs, targets), unpack(valid, "valid"))
     population = make_population(spec, split_rows(rows, targets, folds, seed, spec))
     if patience is not None and len(population.members[0].valid_rows) == 0:
         raise SpecError(f"patience needs validation rows, however: patience={patience}. Give valid=(x, y) or folds=5.")
@@ -130,7 +136,7 @@ def train(
     numbers = loss_numbers(population.training, modules[0], where, class_weights=own_weights(spec.loss, len(modules)))
     problem = Problem(
         resident, loss_function, "" if loss_spec.name == "auto" else loss_spec.name, numbers,
-        population.steps, population.batch_size, executor,
+        population.steps, population.batch_size,
     )  # fmt: skip
     history = History(population.identities)
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
@@ -169,29 +175,6 @@ def split_rows(
         folds=folds, valid_size=spec.population.valid_size, test_size=0.0, seed=seed,
     )  # fmt: skip
     return [(fold.train, fold.valid) for fold in splits.folds if isinstance(fold, Fold)]
-
-
-def unpack(data: Any, name: str) -> tuple[tuple[Tensor, ...], Tensor]:
-    """(x, y), a ``Dataset`` or a ``DataLoader`` as inputs ``[N, …]`` and targets ``[N, …]``."""
-    if isinstance(data, DataLoader):
-        data = data.dataset
-    if isinstance(data, Dataset):
-        data = default_collate([data[i] for i in range(len(data))])  # type: ignore[arg-type]
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise DataError(
-            f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {type(data).__name__}."
-        )
-    x, y = data
-    inputs = tuple(torch.as_tensor(part) for part in (x if isinstance(x, tuple | list) else (x,)))
-    target = torch.as_tensor(y)
-    if not len(target):
-        raise DataError(f"{name} must have rows, however: 0.")
-    for part in inputs:
-        if len(part) != len(target):
-            raise DataError(f"{name} must have as many rows in x as in y, however: {len(part)} and {len(target)}.")
-    if not target.is_floating_point():
-        target = target.long()
-    return inputs, target
 
 
 def as_target(y: Tensor, like: Tensor, device: torch.device) -> Tensor:

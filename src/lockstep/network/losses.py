@@ -50,17 +50,18 @@ def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
 def binary_cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
     """Sigmoid cross-entropy. ``output`` ``[B]`` or ``[B, 1]`` logits, ``target`` of the same length, 0 or 1.
 
-    Smoothing moves the target to ``(1 − ε)·y + ε/2``, the two-class case of ``cross_entropy``.
+    ``label_smoothing`` and ``class_weights`` ``[2]`` are those of ``cross_entropy`` with two classes: weights divide by
+    their sum over the batch, and not by its length as in torch's own binary form.
     """
     output, target = _align(output, target)
+    nll0, nll1 = F.softplus(output), F.softplus(-output)
+    w0, w1 = numbers["class_weights"].unbind() if "class_weights" in numbers else (1.0, 1.0)
+    total = (w0 * (1 - target) + w1 * target).sum()
+    loss = (w0 * (1 - target) * nll0 + w1 * target * nll1).sum() / total
     smoothing = numbers.get("label_smoothing")
-    soft = target if smoothing is None else (1 - smoothing) * target + smoothing / 2
-    loss = F.softplus(output) - soft * output
-    weights = numbers.get("class_weights")
-    if weights is None:
-        return loss.mean()
-    w = torch.where(target > 0.5, weights[1], weights[0])
-    return (w * loss).sum() / w.sum()
+    if smoothing is None:
+        return loss
+    return (1 - smoothing) * loss + smoothing / 2 * (w0 * nll0 + w1 * nll1).sum() / total
 
 
 def mse(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
@@ -102,18 +103,18 @@ def metric_name(loss: str) -> str:
     return {"cross_entropy": "accuracy", "binary_cross_entropy": "accuracy", "mse": "rmse", "mae": "mae"}.get(loss, "")
 
 
-def metric(loss: str, output: Tensor, target: Tensor) -> Tensor:
-    """That metric for one member: ``output`` ``[N, …]``, ``target`` ``[N]`` → a number; NaN where there is none."""
+def metric(loss: str, output: Tensor, target: Tensor, real: torch.dtype) -> Tensor:
+    """That metric for one member, as ``real``: ``output`` ``[N, …]``, ``target`` ``[N]``; NaN where there is none."""
     match loss:
         case "cross_entropy":
-            return (output.argmax(1) == target).double().mean()
+            return (output.argmax(1) == target).to(real).mean()
         case "binary_cross_entropy":
             output, target = _align(output, target)
-            return ((output > 0) == (target > 0.5)).double().mean()
+            return ((output > 0) == (target > 0.5)).to(real).mean()
         case "mse":
             output, target = _align(output, target)
-            return (output.double() - target.double()).square().mean().sqrt()
+            return (output.to(real) - target.to(real)).square().mean().sqrt()
         case "mae":
             output, target = _align(output, target)
-            return (output.double() - target.double()).abs().mean()
+            return (output.to(real) - target.to(real)).abs().mean()
     return torch.tensor(float("nan"))

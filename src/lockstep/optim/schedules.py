@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lockstep.spec import ConstantLR, CosineAnnealingLR, Schedule
+from lockstep.spec import Constant, CosineAnnealingLR, Schedule
 
 
 def epoch_rates(schedule: Schedule, numbers: dict[str, Tensor], epoch: int, epochs: int, steps: int) -> Tensor:
@@ -14,7 +14,7 @@ def epoch_rates(schedule: Schedule, numbers: dict[str, Tensor], epoch: int, epoc
     ``numbers`` holds the base rate ``lr`` and the schedule's own numbers, each ``[K]``.
     """
     match schedule:
-        case ConstantLR():
+        case Constant():
             rate = numbers["lr"]
         case CosineAnnealingLR(T_max=T_max):
             rate = _cosine(numbers["lr"], numbers["eta_min"], epoch, T_max or epochs)

@@ -7,7 +7,7 @@ from lockstep.runs.folder import RunFolder, is_run, now, open_run
 from lockstep.runs.history import SCHEMA as HISTORY_SCHEMA
 from lockstep.runs.history import History, Identity
 from lockstep.runs.listing import RunSummary, list_runs, summarise
-from lockstep.runs.place import claimed, create, default_folder
+from lockstep.runs.place import check_place, default_folder, reserved
 from lockstep.runs.weights import Arrays, read_arrays, write_arrays
 
 __all__ = [
@@ -18,14 +18,14 @@ __all__ = [
     "Identity",
     "RunFolder",
     "RunSummary",
-    "claimed",
-    "create",
+    "check_place",
     "default_folder",
     "is_run",
     "list_runs",
     "now",
     "open_run",
     "read_arrays",
+    "reserved",
     "summarise",
     "write_arrays",
     "write_bytes",

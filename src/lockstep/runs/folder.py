@@ -1,14 +1,15 @@
 """The run folder: everything a training left behind, as files that are whole at every moment."""
 
-import contextlib
+import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
@@ -21,8 +22,11 @@ from lockstep.spec import FitSpec, read_settings
 
 SCHEMA_VERSION = 1
 STATUSES = ("training", "finished", "interrupted")
-FILES = ("spec.toml", "schema.json", "history.parquet", "metrics.json", "analysis.json", "report.html")
-FOLDERS = ("members", "checkpoint")
+FILES = (
+    "rows.safetensors", "spec.toml", "schema.json", "history.parquet", "metrics.json", "analysis.json", "report.html"
+)  # fmt: skip
+NEXT = ".next"
+FOLDERS = ("members", "checkpoint", NEXT)
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,40 @@ class RunFolder:
 
     # -- what is written ----------------------------------------------------------------------------------------
 
+    def begin(
+        self,
+        spec: FitSpec,
+        schema_json: str,
+        trained_on: NDArray[np.uint64],
+        manifest: Mapping[str, Any],
+        first: Callable[["RunFolder"], None],
+    ) -> None:
+        """Make this the folder of a new training. ``first`` writes its first checkpoint.
+
+        All of it is written beside a run that is here already, which goes only then: a full disk leaves the old one.
+        """
+        new = RunFolder(self.path / NEXT)
+        try:
+            shutil.rmtree(new.path, ignore_errors=True)
+            try:
+                new.path.mkdir()
+            except OSError as error:
+                raise explain_write(new.path, error) from error
+            write_bytes(new.path / "spec.toml", spec.to_toml().encode())
+            write_bytes(new.path / "schema.json", schema_json.encode())
+            write_arrays(new.path / "rows.safetensors", {"hashes": trained_on})
+            new.write_manifest(dict(manifest) | {"status": "training"})
+            first(new)
+            delete_run_files(self.path, keep=NEXT)
+            for path in sorted(new.path.iterdir(), key=lambda path: path.name == "manifest.json"):
+                os.replace(path, self.path / path.name)
+        finally:
+            shutil.rmtree(new.path, ignore_errors=True)
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest. ``schema_version``, ``lockstep`` and ``created`` are put in where they are not."""
         head = {"schema_version": SCHEMA_VERSION, "lockstep": version("lockstep-nn"), "created": now()}
         write_json(self.path / "manifest.json", head | dict(manifest))
-
-    def write_spec(self, spec: FitSpec) -> None:
-        write_bytes(self.path / "spec.toml", spec.to_toml().encode())
-
-    def write_schema(self, json: str) -> None:
-        """Write the data's schema, as its own ``model_dump_json()`` says it."""
-        write_bytes(self.path / "schema.json", json.encode())
 
     def write_history(self, history: pl.DataFrame) -> None:
         write_bytes(self.path / "history.parquet", checkpoint.frame_bytes(history))
@@ -88,12 +115,6 @@ class RunFolder:
         self.write_manifest(dict(manifest) | {"files": files})
         shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
 
-    def discard(self) -> None:
-        """Take back a run that could not start: its files go, and the folder too unless somebody else's are in it."""
-        delete_run_files(self.path)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
-
     # -- what is read -------------------------------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any]:
@@ -111,6 +132,10 @@ class RunFolder:
     def schema_json(self) -> str:
         """The data as it was understood, for ``Schema.model_validate_json``."""
         return read_text(self.path / "schema.json")
+
+    def trained_on(self) -> NDArray[np.uint64]:
+        """The hashes of the rows that the run trained or stopped on."""
+        return read_arrays(self.path / "rows.safetensors")["hashes"]
 
     def metrics(self) -> dict[str, Any]:
         return read_json(self.path / "metrics.json")
@@ -175,11 +200,11 @@ class RunFolder:
         return f"Not finished, {count}: still training, or cut off. The last complete state is used."
 
 
-def delete_run_files(path: Path) -> None:
+def delete_run_files(path: Path, keep: str | None = None) -> None:
     """Delete what a run is made of and nothing else; the manifest last, so that it stays a run if this is cut short."""
     try:
         for name in FOLDERS:
-            if (path / name).is_dir():
+            if name != keep and (path / name).is_dir():
                 shutil.rmtree(path / name)
         for name in (*FILES, *(left.name for left in path.iterdir() if is_temporary(left)), "manifest.json"):
             (path / name).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Where a new run goes, and what has to give way for it."""
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -9,30 +10,48 @@ from pathlib import Path
 
 from lockstep.errors import RunError
 from lockstep.runs.files import explain_write
-from lockstep.runs.folder import RunFolder, delete_run_files, is_run
+from lockstep.runs.folder import RunFolder, is_run
 
 
-def create(path: str | Path, *, overwrite: bool = False) -> RunFolder:
-    """Make an empty run folder.
+@contextlib.contextmanager
+def reserved(path: str | Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
+    """The folder of a new run, kept to this training while it lasts. ``RunFolder.begin`` makes the run.
 
-    A folder that exists is an error; with ``overwrite`` it is taken if it is empty or a run, and of a run only the
-    files that a run is made of are deleted. Raises ``RunError``.
+    A run that is there already stays whole until then; a folder that was made for nothing is removed. What
+    ``check_place`` refuses is refused.
+    """
+    path = Path(path)
+    check_place(path, overwrite=overwrite)
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path / "manifest.json"))
+    except OSError as error:
+        raise explain_write(path / "manifest.json" if path.exists() else path, error) from error
+    with claimed(path):
+        try:
+            yield RunFolder(path)
+        finally:
+            if made:
+                with contextlib.suppress(OSError):  # it is not empty: a run has begun
+                    path.rmdir()
+
+
+def check_place(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise ``RunError`` unless a run can go to ``path``: nothing is there, or with ``overwrite`` a run or no file.
+
+    Somebody else's files are never in question.
     """
     path = Path(path)
     try:
-        if path.exists() or path.is_symlink():
-            _clear(path, overwrite)
-            return RunFolder(path)
-        path.mkdir(parents=True)
+        if not (path.exists() or path.is_symlink()):
+            return
+        if not path.is_dir():
+            raise RunError(f"A run is a folder, however {path} is a file. Choose another place with --out.")
+        empty = not any(path.iterdir())
     except OSError as error:
         raise explain_write(path, error) from error
-    return RunFolder(path)
-
-
-def _clear(path: Path, overwrite: bool) -> None:
-    if not path.is_dir():
-        raise RunError(f"A run is a folder, however {path} is a file. Choose another place with --out.")
-    empty = not any(path.iterdir())
     if not overwrite:
         what = "an empty folder" if empty else "a run" if is_run(path) else "a folder with other files"
         remedy = (
@@ -44,8 +63,6 @@ def _clear(path: Path, overwrite: bool) -> None:
             f"--overwrite replaces only a run or an empty folder, however {path} holds other files and no manifest "
             "of a run. Choose another with --out."
         )
-    with claimed(path):
-        delete_run_files(path)
 
 
 @contextlib.contextmanager

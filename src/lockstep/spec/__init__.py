@@ -5,14 +5,14 @@ from lockstep.spec.data import DataSpec, Kind, Task
 from lockstep.spec.fit import FitSpec, parse_assignments, read_settings
 from lockstep.spec.network import Mlp, Preprocess
 from lockstep.spec.optimizers import SGD, Adam, AdamW, Optimizer
-from lockstep.spec.schedules import ConstantLR, CosineAnnealingLR, Schedule
+from lockstep.spec.schedules import Constant, CosineAnnealingLR, Schedule
 from lockstep.spec.training import Loss, Population, Training, TrainSpec, candidates
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
-    "ConstantLR",
+    "Constant",
     "CosineAnnealingLR",
     "DataSpec",
     "FitSpec",

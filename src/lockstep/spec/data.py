@@ -31,7 +31,8 @@ class DataSpec(Frozen):
     ``number``, ``category``, ``boolean``, ``date``, ``identifier``, ``text`` and ``drop`` override the guess for the
     columns they name; ``keep`` keeps a column that would be set aside because it gives the target away. ``missing``
     adds spellings of a missing value to the usual ones. ``group`` names a column whose values never stand on both
-    sides of a split; ``time`` one by which the last rows become validation and test rows.
+    sides of a split; ``time`` one by which the last rows become validation and test rows. ``valid`` and ``test`` are
+    files whose rows are taken instead.
     """
 
     target: str | None = None
@@ -49,4 +50,6 @@ class DataSpec(Frozen):
     keep: Names = ()
     group: str | None = None
     time: str | None = None
+    valid: str | None = None
+    test: str | None = None
     test_size: float = Field(default=0.2, ge=0, lt=1)

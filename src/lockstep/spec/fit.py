@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,23 +30,27 @@ class FitSpec(TrainSpec):
 
         Naming another optimiser or schedule starts from that one's own defaults.
         """
-        return type(self).parse(_merge(self.model_dump(mode="json"), settings, type(self)))
+        for key in settings:
+            if key not in type(self).model_fields:
+                raise SpecError(unknown_key(key, type(self)))
+        return type(self).parse(merge(self.model_dump(mode="json"), settings))
 
     def to_toml(self) -> str:
         """The spec as TOML that ``read_settings`` reads back."""
         return tomli_w.dumps(_none_in_words(self.model_dump(mode="json")))
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any], model: Any = None) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings laid over others. Naming another optimiser or schedule leaves nothing of the one before."""
     merged = dict(base)
     for key, value in over.items():
-        if model is not None and key not in model.model_fields:
-            raise SpecError(unknown_key(key, model))
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            renamed = "name" in value and value["name"] != base[key].get("name")
-            merged[key] = value if renamed and key != "loss" else _merge(base[key], value)
-        else:
+        inner = merged.get(key)
+        if not isinstance(value, Mapping) or not isinstance(inner, dict):
             merged[key] = value
+        elif key in ("optimizer", "schedule") and value.get("name", inner.get("name")) != inner.get("name"):
+            merged[key] = dict(value)
+        else:
+            merged[key] = merge(inner, value)
     return merged
 
 

@@ -7,8 +7,8 @@ from pydantic import Field
 from lockstep.spec.base import Frozen, Number, in_range
 
 
-class ConstantLR(Frozen):
-    """The same rate throughout."""
+class Constant(Frozen):
+    """The same rate throughout. (torch's ``ConstantLR`` is another thing: a lower rate for the first few epochs.)"""
 
     name: Literal["constant"] = "constant"
 
@@ -24,4 +24,4 @@ class CosineAnnealingLR(Frozen):
     eta_min: Annotated[Number, in_range(least=0)] = 0.0
 
 
-Schedule = Annotated[ConstantLR | CosineAnnealingLR, Field(discriminator="name")]
+Schedule = Annotated[Constant | CosineAnnealingLR, Field(discriminator="name")]

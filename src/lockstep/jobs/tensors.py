@@ -1,0 +1,78 @@
+"""What a user hands to ``lockstep.train``, as tensors."""
+
+from collections.abc import Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
+
+from lockstep.errors import DataError
+
+Rows = tuple[tuple[Tensor, ...], Tensor]
+
+
+def unpack(data: Any, name: str) -> Rows:
+    """``(x, y)``, a ``Dataset`` or a ``DataLoader`` as inputs ``[N, …]`` and targets ``[N, …]`` on the CPU.
+
+    ``x`` may be a tuple of several inputs. Raises ``DataError`` for anything else, and for rows that do not match.
+    """
+    if isinstance(data, DataLoader):
+        data = dataset_of(data, name)
+    if isinstance(data, Dataset):
+        if isinstance(data, IterableDataset) or not isinstance(data, Sized):
+            raise DataError(
+                f"{name} must have a length, however: an iterable dataset. Give a map-style one, or tensors."
+            )
+        data = default_collate([data[i] for i in range(len(data))])
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        kind = type(data).__name__
+        raise DataError(f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {kind}.")
+    x, y = data
+    several = isinstance(x, tuple) or (isinstance(x, list) and all(hasattr(part, "shape") for part in x))
+    inputs = tuple(tensor(part, name) for part in (x if several else (x,)))
+    target = tensor(y, name)
+    if target.dim() == 0 or not len(target):
+        raise DataError(f"{name} must have rows, however: 0.")
+    for part in inputs:
+        if part.dim() == 0 or len(part) != len(target):
+            rows = len(part) if part.dim() else 0
+            raise DataError(f"{name} must have as many rows in x as in y, however: {rows:,} and {len(target):,}.")
+    return inputs, target if target.is_floating_point() else target.long()
+
+
+def dataset_of(loader: DataLoader[Any], name: str) -> Dataset[Any]:
+    """A loader's dataset. What else the loader would do is refused where it is not what Lockstep does by itself."""
+    if loader.batch_size is not None and not isinstance(loader.sampler, SequentialSampler | RandomSampler):
+        kind = type(loader.sampler).__name__
+        raise DataError(
+            f"The rows of {name} are shuffled by each member's own seed, however its DataLoader has a {kind}. "
+            "Give the rows themselves: torch.utils.data.Subset(dataset, indices)."
+        )
+    if loader.collate_fn is not default_collate:
+        raise DataError(
+            f"The rows of {name} are stacked as torch does by default, however its DataLoader has a collate_fn of its "
+            "own. Give the tensors: (x, y)."
+        )
+    dataset: Dataset[Any] = loader.dataset
+    return dataset
+
+
+def tensor(values: Any, name: str) -> Tensor:
+    try:
+        made: Tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name} must hold numbers that make a tensor, however: {reason}.") from None
+    return made.cpu()
+
+
+def joined(data: Rows, valid: Rows) -> Rows:
+    """The validation rows behind the others. Raises ``DataError`` where they are of another shape."""
+    shapes = [[list(part.shape[1:]) for part in (*inputs, target)] for inputs, target in (data, valid)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"valid must have the shapes of data, {shapes[0]} a row, however: {shapes[1]}.")
+    if data[1].is_floating_point() != valid[1].is_floating_point():
+        raise DataError(f"valid must have targets of the type of data's, {data[1].dtype}, however: {valid[1].dtype}.")
+    inputs = tuple(torch.cat(pair) for pair in zip(data[0], valid[0], strict=True))
+    return inputs, torch.cat([data[1], valid[1]])
