@@ -121,10 +121,10 @@ def test_batch_norm_of_one_row_is_told() -> None:
         lockstep.train(lambda: nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 2)), (X[:1], Y[:1]), epochs=1, quiet=True)
 
 
-def test_torchs_own_error_stays_where_it_says_more() -> None:
-    with pytest.raises(RuntimeError, match="Expected size for first two dimensions") as caught:
-        train(lambda: nn.Linear(5, 2))
-    assert not isinstance(caught.value, TrainingError)
+def test_a_batch_that_the_network_cannot_take_is_said_in_torchs_plain_words() -> None:
+    refused = r"batch of the data, \[2, 6\], however it raises RuntimeError: mat1 and mat2 shapes cannot be multiplied"
+    with pytest.raises(TrainingError, match=refused):
+        lockstep.train(lambda: nn.Linear(5, 2), (torch.randn(8, 6), torch.zeros(8).long()), epochs=1, quiet=True)
 
 
 def test_a_recurrent_layer_without_a_batching_rule_is_named() -> None:

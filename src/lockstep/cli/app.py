@@ -1,5 +1,6 @@
 """The program ``lockstep``: its verbs, and what it answers without one."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -44,5 +45,7 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, 2 for what the user can cure, 1 for a defect, 130 for Ctrl-C."""
+    # Threads that wait by spinning make everything many times slower where another program wants the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(guarded(lambda: app(given or ["--help"], prog_name="lockstep", standalone_mode=False)))

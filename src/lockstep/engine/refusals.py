@@ -47,7 +47,10 @@ def explain(reason: str, form: nn.Module) -> str | None:
             f"however: {reason}."
         )
     if "more than 1 value per channel" in reason:
-        return "Batch norm must have at least 2 rows in a batch, however: 1. Set batch_size, or give more rows."
+        return (
+            "Batch norm must have at least 2 rows in a batch, however: 1. Set training.batch_size higher, have fewer "
+            "folds so that each has more rows, or do without batch norm (model.norm=none)."
+        )
     if reason.startswith("vmap: "):
         return f"The network cannot be stacked: {reason.removeprefix('vmap: ').partition('. ')[0].rstrip('.')}."
     return None

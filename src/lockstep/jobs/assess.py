@@ -133,7 +133,8 @@ def analysis(prepared: Prepared, model: Model, members: Sequence[Member], judged
         found["confusion"] = {"classes": list(schema.classes), "counts": counts.tolist()}
         curve = reliability(schema.task, target, judged.prediction)
         found["calibration"] = curve.to_dict() if curve else None
-    found["importance"] = importance(prepared, model, members, judged) if schema.kind == "table" else None
+    few = 0 < len(schema.used_columns) <= IMPORTANCE_PASSES
+    found["importance"] = importance(prepared, model, members, judged) if few else None
     found["mistakes"] = mistakes(prepared, judged)
     return found
 

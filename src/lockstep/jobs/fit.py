@@ -1,12 +1,13 @@
 """``lockstep fit``: a data file in; a trained, evaluated, reusable population of networks out."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lockstep.engine.train import Trained, train_population
-from lockstep.errors import TrainingError
+from lockstep.errors import LockstepError, TrainingError
 from lockstep.jobs import assess
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.job import Job, make_job
@@ -61,18 +62,35 @@ def fit(
         check_place(out, overwrite=overwrite)
     with progress(quiet) as show, stop_on_interrupt(show.say) as stop:
         prepared = prepare(x, y, settings, valid=valid, test=test, show=show)
-        job = make_job(prepared, device)
+        with enough_memory(prepared.spec):
+            job = make_job(prepared, device)
         if stop():
             raise KeyboardInterrupt
         with reserved(out or default_folder(prepared.sources[0].origin), overwrite=overwrite) as folder:
             read_seconds = time.perf_counter() - began
-            trained, history = train(job, folder, show, stop)
+            with enough_memory(prepared.spec):
+                trained, history = train(job, folder, show, stop)
             train_seconds = time.perf_counter() - began - read_seconds
             show.phase("Measuring")
             finish(job, folder, trained, history, read_seconds, train_seconds)
             show.phase("Writing the report")
             render(folder.path)
     return Run(folder)
+
+
+@contextlib.contextmanager
+def enough_memory(spec: FitSpec) -> Iterator[None]:
+    """Turns torch's failure to get memory into what to do about it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, LockstepError) or not ("memory" in str(error) or isinstance(error, MemoryError)):
+            raise
+        raise TrainingError(
+            f"The networks must fit into memory, however they do not: model.hidden={list(spec.model.hidden)}, "
+            f"{spec.population.folds} folds × {spec.population.seeds} seeds, batches of {spec.training.batch_size}. "
+            "Lower one of these, or train some at a time with --members."
+        ) from None
 
 
 def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) -> tuple[Trained, History]:

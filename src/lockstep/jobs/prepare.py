@@ -32,6 +32,7 @@ from lockstep.spec.fit import merge, nest
 from lockstep.spec.recipes import find_recipe
 
 Raw = RawTable | RawArrays
+FEW_ROWS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,7 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
         times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
+    findings = [*findings, *few_test_rows(splits)]
     found = (*findings, *leaks, *check_rows(encoded, splits, schema), *check_groups(groups, splits, spec.data.group))
     for finding in found:
         show.finding(finding)
@@ -184,6 +186,21 @@ def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | N
         )
         for side, both in shared.items()
         if len(both)
+    ]  # fmt: skip
+
+
+def few_test_rows(splits: Splits) -> list[Finding]:
+    """A score on a handful of rows says little, and its bootstrap interval does not know how little."""
+    count = len(splits.test)
+    if count == 0 or count >= FEW_ROWS:
+        return []
+    return [
+        Finding(
+            severity="warning", code="few-test-rows", subject="test rows",
+            what=f"The score on the test rows rests on {count} row{'s' if count > 1 else ''} only.",
+            evidence=f"Under {FEW_ROWS} rows even the intervals are rough, and may be far too narrow.",
+            remedy="Judge by the out-of-fold score of all rows instead: --test-size 0.",
+        )
     ]  # fmt: skip
 
 

@@ -39,7 +39,13 @@ class Run:
 
     @cached_property
     def schema(self) -> Schema:
-        return Schema.model_validate_json(self._folder.schema_json())
+        try:
+            return Schema.model_validate_json(self._folder.schema_json())
+        except ValueError:
+            raise RunError(
+                f"The run is damaged: {self.path / 'schema.json'} is not a schema of this version. "
+                "Copy the run again, or train again."
+            ) from None
 
     @property
     def classes(self) -> NDArray[Any]:

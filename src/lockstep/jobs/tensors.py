@@ -38,6 +38,12 @@ def unpack(data: Any, name: str) -> Rows:
         if part.dim() == 0 or len(part) != len(target):
             rows = len(part) if part.dim() else 0
             raise DataError(f"{name} must have as many rows in x as in y, however: {rows:,} and {len(target):,}.")
+    for part in (*inputs, target):
+        if part.is_floating_point() and not part.isfinite().all():
+            row = int((~part.isfinite()).reshape(len(part), -1).any(dim=1).nonzero()[0])
+            raise DataError(
+                f"{name} must hold finite numbers, however row {row:,} has NaN or infinity. Fill or drop it."
+            )
     return inputs, target if target.is_floating_point() else target.long()
 
 

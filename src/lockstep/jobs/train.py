@@ -1,5 +1,6 @@
 """``lockstep.train``: any ``nn.Module``, a whole population of it, in one stack."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,6 +112,11 @@ def train(
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
+    if isinstance(make_module, nn.Module):
+        raise SpecError(
+            "make_module must be a function that makes a new module for each member, however: a module. "
+            "Give lambda: Net(…)."
+        )
     inputs, targets = unpack(data, "data")
     if batch_size is None:
         batch_size = data.batch_size if isinstance(data, DataLoader) and data.batch_size else 128
@@ -132,6 +138,7 @@ def train(
     where = pick_device(device)
     modules = make_modules(lambda _: make_module(), population.training)
     like = next(modules[0].parameters())
+    try_alone(modules[0], tuple(as_input(x[:2], like, torch.device("cpu")) for x in inputs))
     resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_target(targets, like, where))
     numbers = loss_numbers(population.training, modules[0], where, class_weights=own_weights(spec.loss, len(modules)))
     problem = Problem(
@@ -142,6 +149,19 @@ def train(
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
         trained = train_population(population, modules, problem, where, observers=[history, show], stop=stop)
     return Result(population.training, history.frame(), trained)
+
+
+def try_alone(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Let one network see two rows by itself: what is wrong between the two, torch then says plainly."""
+    try:
+        with torch.no_grad():
+            copy.deepcopy(module).eval()(*inputs)
+    except Exception as error:
+        shapes = ", ".join(str(list(x.shape)) for x in inputs)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise TrainingError(
+            f"The network must take a batch of the data, {shapes}, however it raises {reason}."
+        ) from error
 
 
 def understood(loss: str | Loss | Callable[[Tensor, Tensor], Tensor]) -> tuple[Loss, LossFunction]:

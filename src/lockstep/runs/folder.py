@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lockstep.errors import RunError, SpecError
 from lockstep.runs import checkpoint
 from lockstep.runs.checkpoint import Checkpoint
-from lockstep.runs.files import explain_write, is_temporary, read_bytes, read_json, read_text, write_bytes, write_json
-from lockstep.runs.weights import Arrays, read_arrays, write_arrays
+from lockstep.runs.files import explain_write, is_temporary, read_bytes, read_json, write_bytes, write_json
+from lockstep.runs.weights import Arrays, check_unchanged, read_arrays, write_arrays
 from lockstep.spec import FitSpec, read_settings
 
 SCHEMA_VERSION = 1
@@ -60,10 +60,12 @@ class RunFolder:
                 new.path.mkdir()
             except OSError as error:
                 raise explain_write(new.path, error) from error
-            write_bytes(new.path / "spec.toml", spec.to_toml().encode())
-            write_bytes(new.path / "schema.json", schema_json.encode())
-            write_arrays(new.path / "rows.safetensors", {"hashes": trained_on})
-            new.write_manifest(dict(manifest) | {"status": "training"})
+            files = {
+                "spec.toml": write_bytes(new.path / "spec.toml", spec.to_toml().encode()),
+                "schema.json": write_bytes(new.path / "schema.json", schema_json.encode()),
+                "rows.safetensors": write_arrays(new.path / "rows.safetensors", {"hashes": trained_on}),
+            }
+            new.write_manifest(dict(manifest) | {"status": "training", "files": files})
             first(new)
             delete_run_files(self.path, keep=NEXT)
             for path in sorted(new.path.iterdir(), key=lambda path: path.name == "manifest.json"):
@@ -112,7 +114,7 @@ class RunFolder:
         files = {
             _member(member): write_arrays(self.path / _member(member), arrays) for member, arrays in weights.items()
         }
-        self.write_manifest(dict(manifest) | {"files": files})
+        self.write_manifest(dict(manifest) | {"files": self.manifest()["files"] | files})
         shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
 
     # -- what is read -------------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class RunFolder:
     def spec(self) -> FitSpec:
         """What was trained; the same file runs again with ``lockstep fit --spec``."""
         path = self.path / "spec.toml"
-        read_bytes(path)
+        self._unchanged("spec.toml")
         try:
             return FitSpec.parse(read_settings(path))
         except SpecError as error:
@@ -131,11 +133,18 @@ class RunFolder:
 
     def schema_json(self) -> str:
         """The data as it was understood, for ``Schema.model_validate_json``."""
-        return read_text(self.path / "schema.json")
+        return self._unchanged("schema.json").decode()
 
     def trained_on(self) -> NDArray[np.uint64]:
         """The hashes of the rows that the run trained or stopped on."""
+        self._unchanged("rows.safetensors")
         return read_arrays(self.path / "rows.safetensors")["hashes"]
+
+    def _unchanged(self, name: str) -> bytes:
+        """A file that the weights mean nothing without, refused unless it is to the byte the one that was written."""
+        data = read_bytes(self.path / name)
+        check_unchanged(self.path / name, data, self.manifest()["files"].get(name))
+        return data
 
     def metrics(self) -> dict[str, Any]:
         return read_json(self.path / "metrics.json")
@@ -229,7 +238,7 @@ def open_run(path: str | Path) -> RunFolder:
     """
     folder = RunFolder(Path(path))
     manifest = folder.manifest()
-    needed = ["spec.toml", "schema.json", *manifest.get("files", {})]
+    needed = dict.fromkeys(["spec.toml", "schema.json", *manifest.get("files", {})])
     missing = [name for name in needed if not (folder.path / name).is_file()]
     if missing:
         raise RunError(

@@ -29,12 +29,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
 def read_arrays(path: Path, sha256: str | None = None) -> Arrays:
     """The arrays in ``path``, refused where a ``sha256`` was kept and the file is not to the byte that one."""
     data = read_bytes(path)
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise RunError(
-            f"{path} must be the file that was written (SHA-256 {sha256[:12]}…), however: it was changed or cut short "
-            f"(SHA-256 {found[:12]}…, {len(data):,} bytes). Copy the run again, or train again."
-        )
+    check_unchanged(path, data, sha256)
     try:
         arrays: Arrays = load(data)
     except SafetensorError as error:
@@ -42,3 +37,13 @@ def read_arrays(path: Path, sha256: str | None = None) -> Arrays:
             f"{path} is not a whole safetensors file: {error}. Copy the run again, or train again."
         ) from None
     return arrays
+
+
+def check_unchanged(path: Path, data: bytes, sha256: str | None) -> None:
+    """Raise ``RunError`` where a hash was kept and ``data`` has another."""
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise RunError(
+            f"{path} must be the file that was written (SHA-256 {sha256[:12]}…), however: it was changed or cut short "
+            f"(SHA-256 {found[:12]}…, {len(data):,} bytes). Copy the run again, or train again."
+        )
