@@ -45,7 +45,8 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, 2 for what the user can cure, 1 for a defect, 130 for Ctrl-C."""
-    # Threads that wait by spinning make everything many times slower where another program wants the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that spin for long while they wait cost little alone and very much beside another busy program
+    # (docs/decisions/0004-threads.md). torch reads this when it is loaded, so it must be said before.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(guarded(lambda: app(given or ["--help"], prog_name="lockstep", standalone_mode=False)))

@@ -45,7 +45,7 @@ class KeyedDropout(nn.Module):
         key = self.key + self.calls * 40503 if self.calls else self.key
         self.calls += 1
         shape = x.shape[:2] + (1,) * (x.dim() - 2) if self.features else x.shape
-        return x * self.mask(shape, key, x.device).to(x.dtype) * self.scale.to(x.dtype)
+        return x * (self.mask(shape, key, x.device) * self.scale.to(x.dtype))
 
     def mask(self, shape: torch.Size | tuple[int, ...], key: Tensor, device: torch.device) -> Tensor:
         """Which elements are kept, boolean, of the given shape."""
