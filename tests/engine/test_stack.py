@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
-from lockstep.engine.stack import Layout, Stack, flattened, lift, lift_groups, structure
+from lockstep.engine.stack import Layout, Stack, flattened, lift, lift_groups
+from lockstep.engine.structure import structure
 from lockstep.network.layers.dropout import KeyedDropout
 
 CPU = torch.device("cpu")
@@ -267,3 +268,39 @@ def test_buffers_move_whether_they_are_changed_in_place_or_set_anew() -> None:
             module.train()(batch[k])
         assert float(buffers["count"][k]) == 5
         torch.testing.assert_close(buffers["mean"][k], module.mean, rtol=1e-12, atol=0)
+
+
+class Fourier(nn.Module):
+    """Random features in a tensor that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frequencies = torch.randn(5, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.sin(x @ self._frequencies))
+
+
+def test_a_tensor_that_is_no_buffer_stays_its_own_members() -> None:
+    torch.manual_seed(0)
+    modules = [Fourier(), Fourier()]
+    stacks = list(lift_groups(modules, torch.device("cpu")))
+    assert [positions for _, positions in stacks] == [[0], [1]]
+    shared = [Fourier(), Fourier()]
+    shared[1]._frequencies = shared[0]._frequencies.clone()
+    assert len(list(lift_groups(shared, torch.device("cpu")))) == 1
+
+
+def test_functions_compare_by_what_they_close_over() -> None:
+    def scaled(by: float) -> nn.Module:
+        module = nn.Linear(2, 2)
+        module.scale = lambda x: x * by  # type: ignore[assignment]
+        return module
+
+    assert structure(scaled(2.0)) == structure(scaled(2.0))
+    assert structure(scaled(2.0)) != structure(scaled(3.0))
+
+
+def test_recurrent_layers_share_a_stack() -> None:
+    assert structure(nn.LSTM(3, 4)) == structure(nn.LSTM(3, 4))

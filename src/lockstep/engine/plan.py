@@ -8,6 +8,7 @@ from torch import nn
 
 from lockstep.engine.population import Population
 from lockstep.engine.step import Resident
+from lockstep.engine.structure import structure
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Plan:
 def make_plan(device: torch.device, population: Population, modules: Sequence[nn.Module], data: Resident) -> Plan:
     """How these modules are trained on this machine."""
     K, N = len(population.training), len(data.targets)
+    stacks = len({structure(module) for module in modules})
     parameters = sum(p.numel() for p in modules[0].parameters() if p.requires_grad)
     dtype = str(next(modules[0].parameters()).dtype).removeprefix("torch.")
     # weights, gradient, best weights and two moments at most; the rows once
@@ -39,7 +41,7 @@ def make_plan(device: torch.device, population: Population, modules: Sequence[nn
         Choice("executor", "eager", "the step as it is written: starts at once and runs everywhere"),
         Choice("precision", dtype, "the precision of the networks' own weights"),
         Choice("threads", str(torch.get_num_threads()), "what torch takes on this machine"),
-        Choice("networks", f"{K} in one stack", f"{parameters:,} parameters each; all trained in one step"),
+        Choice("networks", f"{K} in {stacks} stack{'s' if stacks > 1 else ''}", why_stacks(parameters, stacks)),
         Choice(
             "steps per epoch",
             f"{population.steps} of {population.batch_size} rows",
@@ -48,6 +50,12 @@ def make_plan(device: torch.device, population: Population, modules: Sequence[nn
         Choice("memory", f"{megabytes:,.0f} MB", f"weights, moments and {N:,} rows, on the device once"),
     )
     return Plan("eager", choices)
+
+
+def why_stacks(parameters: int, stacks: int) -> str:
+    if stacks == 1:
+        return f"{parameters:,} parameters each; all trained in one step"
+    return "networks that differ in more than numbers cannot share a step: the stacks are trained one after another"
 
 
 def why_device(device: torch.device) -> str:

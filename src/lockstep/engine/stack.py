@@ -4,14 +4,14 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from types import BuiltinFunctionType, FunctionType
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lockstep.engine.structure import structure
 from lockstep.errors import TrainingError
-from lockstep.network.layers.dropout import DROPOUTS, KeyedDropout, key_dropout, keyed_dropouts
+from lockstep.network.layers.dropout import KeyedDropout, key_dropout, keyed_dropouts
 
 Tensors = dict[str, Tensor]
 
@@ -87,38 +87,6 @@ class Stack:
         return module.eval()
 
 
-def structure(module: nn.Module) -> tuple[object, ...]:
-    """What must be equal for two modules to share a stack: classes and their settings, names, shapes and types.
-
-    Not the dropout rate, which is a number per member.
-    """
-    return (
-        tuple((name, type(child), settings(child)) for name, child in module.named_modules(remove_duplicate=False)),
-        tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()),
-        tuple((name, b.shape, b.dtype) for name, b in module.named_buffers()),
-    )
-
-
-def settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
-    """The plain attributes of one module (a slope, a stride, an activation function): one form runs all members."""
-    if isinstance(module, DROPOUTS):
-        return ()
-    own = ((name, plain(value)) for name, value in vars(module).items() if name[0] != "_" and name != "training")
-    return tuple((name, value) for name, value in own if value is not None)
-
-
-def plain(value: object) -> object:
-    """``value`` as something that compares by what it says; None where it is no plain value."""
-    match value:
-        case bool() | int() | float() | str() | BuiltinFunctionType():
-            return value
-        case FunctionType():
-            return value.__code__
-        case tuple() | list():
-            return tuple(map(plain, value))
-    return None
-
-
 def lift_groups(
     modules: Sequence[nn.Module], device: torch.device, kinds: Sequence[object] | None = None
 ) -> Iterator[tuple[Stack, list[int]]]:
@@ -139,12 +107,7 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
     layout = Layout(tuple(trained), tuple(p.shape for p in trained.values()))
     dtype = next(iter(trained.values())).dtype
     keyed = [key_dropout(copy.deepcopy(module), dtype) for module in modules]
-    params = torch.stack(
-        [
-            torch.cat([dict(module.named_parameters())[name].detach().reshape(-1) for name in trained])
-            for module in keyed
-        ]
-    )
+    params = torch.stack([flattened(module, layout) for module in keyed])
     fixed = [_fixed(module) for module in keyed]
     buffers = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}
     form = on_meta(keyed[0])
@@ -161,6 +124,12 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
     )
 
 
+def flattened(module: nn.Module, layout: Layout) -> Tensor:
+    """A module's parameters as one row ``[P]``."""
+    own = dict(module.named_parameters())
+    return torch.cat([own[name].detach().reshape(-1) for name in layout.names])
+
+
 def with_buffers(module: nn.Module, _inputs: object, output: object) -> tuple[object, Tensors]:
     """A forward hook. A module may set a buffer anew (``self.mean = …``), and functional_call puts the old one back."""
     return output, dict(module.named_buffers())
@@ -175,12 +144,6 @@ def on_meta(module: nn.Module) -> nn.Module:
 def without_storage(tensor: Tensor) -> Tensor:
     meta = tensor.detach().to("meta")
     return nn.Parameter(meta, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else meta
-
-
-def flattened(module: nn.Module, layout: Layout) -> Tensor:
-    """A module's parameters as one row ``[P]``."""
-    own = dict(module.named_parameters())
-    return torch.cat([own[name].detach().reshape(-1) for name in layout.names])
 
 
 def _fixed(module: nn.Module) -> Tensors:

@@ -278,7 +278,7 @@ class Notebook:
         self._phase = ""
         self._tally: Tally | None = None
         self._drawn = 0.0
-        self._handle: Any = display({"text/html": "", "text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._handle: Any = display({"text/html": "", "text/plain": ""}, raw=True, display_id=True)
 
     def say(self, text: str) -> None:
         self._said.append(html.escape(text))
