@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lockstep.jobs.run import Run, load
     from lockstep.jobs.train import Result, train
     from lockstep.runs import list_runs
-    from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, Loss, Vary
+    from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, ExponentialLR, Loss, RMSprop, StepLR, Vary
     from lockstep.spec.recipes import Recipe
 
     __version__: str
@@ -31,12 +31,15 @@ __all__ = [
     "Constant",
     "CosineAnnealingLR",
     "DataError",
+    "ExponentialLR",
     "LockstepError",
     "Loss",
+    "RMSprop",
     "Result",
     "Run",
     "RunError",
     "SpecError",
+    "StepLR",
     "TrainingError",
     "Vary",
     "__version__",
@@ -64,7 +67,18 @@ _HOME = {
     "list_runs": "lockstep.runs:list_runs",
     **{
         name: f"lockstep.spec:{name}"
-        for name in ("SGD", "Adam", "AdamW", "Constant", "CosineAnnealingLR", "Loss", "Vary")
+        for name in (
+            "SGD",
+            "Adam",
+            "AdamW",
+            "Constant",
+            "CosineAnnealingLR",
+            "ExponentialLR",
+            "Loss",
+            "RMSprop",
+            "StepLR",
+            "Vary",
+        )
     },
 }
 

@@ -197,6 +197,7 @@ def test_scores_of_one_class_say_which(run):
         ({"loss.class_weights": [1, 2, 3]}, "one weight per class"),
         ({"population.members": [7]}, "members must be among 0 to 2"),
         ({"recipe": "magic"}, "no recipe 'magic'"),
+        ({"data.drop": "ill"}, "The target must be kept"),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_is_written(csv, tmp_path, settings, message):
@@ -262,6 +263,12 @@ def test_groups_of_a_test_file_that_were_trained_on_are_a_severe_finding(table, 
         out=tmp_path / "run", quiet=True,
     )  # fmt: skip
     assert "groups-test" in {finding["code"] for finding in run.findings}
+
+
+def test_a_schedule_longer_than_the_run_is_a_finding(csv, tmp_path):
+    settings = FAST | {"schedule.T_max": 50}
+    run = lockstep.fit(csv, target="ill", folds=2, epochs=2, set=settings, out=tmp_path / "run", quiet=True)
+    assert "schedule-unfinished" in {finding["code"] for finding in run.findings}
 
 
 def test_a_spec_file_gives_way_to_another_optimiser(run, csv, tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lockstep.optim import clip_factors, epoch_rates, rule_for
-from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, Optimizer
+from lockstep.optim import clip_factors, epoch_rates, rule_for, unfinished
+from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, ExponentialLR, Optimizer, RMSprop, StepLR
 
 K, SHAPES, EPOCHS, STEPS = 5, ((3, 4), (4,), ()), 10, 5
 P = sum(int(np.prod(shape)) for shape in SHAPES)
@@ -32,6 +32,7 @@ def rng() -> np.random.Generator:
 def draw(kind: type, rng: np.random.Generator, **given: Any) -> Optimizer:
     numbers = {
         SGD: {"lr": rng.uniform(0.001, 0.1)},
+        RMSprop: {"lr": rng.uniform(0.001, 0.02), "alpha": rng.uniform(0.8, 0.99), "eps": 10 ** rng.uniform(-8, -4)},
         Adam: {"lr": rng.uniform(0.001, 0.1)} | adam_numbers(rng),
         AdamW: {"lr": rng.uniform(0.001, 0.1)} | adam_numbers(rng),
     }[kind]
@@ -57,6 +58,9 @@ CASES: dict[str, tuple[type, dict[str, Any]]] = {
     "sgd dampening": (SGD, {"momentum": mixed, "dampening": uniform(0, 1)}),
     "sgd weight decay": (SGD, {"momentum": mixed, "weight_decay": uniform(0, 0.1)}),
     "sgd nesterov": (SGD, {"momentum": uniform(0.1, 0.95), "weight_decay": uniform(0, 0.1), "nesterov": True}),
+    "rmsprop": (RMSprop, {}),
+    "rmsprop momentum": (RMSprop, {"momentum": mixed, "weight_decay": uniform(0, 0.1)}),
+    "rmsprop centred": (RMSprop, {"momentum": mixed, "centered": True, "eps": 1e-2}),
     "adam": (Adam, {}),
     "adam weight decay": (Adam, {"weight_decay": uniform(0, 0.1)}),
     "adamw": (AdamW, {"weight_decay": uniform(0, 0.5)}),
@@ -64,6 +68,8 @@ CASES: dict[str, tuple[type, dict[str, Any]]] = {
 }
 SCHEDULES = {
     "constant": Constant(),
+    "step": StepLR(step_size=3, gamma=0.5),
+    "exponential": ExponentialLR(gamma=0.8),
     "cosine": CosineAnnealingLR(),
     "cosine shorter than the run": CosineAnnealingLR(T_max=4, eta_min=1e-4),
     "cosine longer than the run": CosineAnnealingLR(T_max=25),
@@ -76,14 +82,23 @@ def torch_optimizer(spec: Optimizer, parameters: list[torch.Tensor]) -> torch.op
             return torch.optim.SGD(
                 parameters, spec.lr, spec.momentum, spec.dampening, spec.weight_decay, nesterov=spec.nesterov
             )
+        case RMSprop():
+            return torch.optim.RMSprop(
+                parameters, spec.lr, spec.alpha, spec.eps, spec.weight_decay, spec.momentum, spec.centered
+            )
         case Adam():
             return torch.optim.Adam(parameters, spec.lr, (spec.beta1, spec.beta2), spec.eps, spec.weight_decay)
     return torch.optim.AdamW(parameters, spec.lr, (spec.beta1, spec.beta2), spec.eps, spec.weight_decay)
 
 
 def torch_schedule(spec: Any, optimizer: torch.optim.Optimizer) -> Any:
-    if isinstance(spec, Constant):
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    match spec:
+        case Constant():
+            return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+        case StepLR():
+            return torch.optim.lr_scheduler.StepLR(optimizer, spec.step_size, spec.gamma)
+        case ExponentialLR():
+            return torch.optim.lr_scheduler.ExponentialLR(optimizer, spec.gamma)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.T_max or EPOCHS, spec.eta_min)
 
 
@@ -111,8 +126,10 @@ def test_over_50_steps_every_member_moves_as_its_own_torch_optimiser_moves_it(
         if isinstance(value, float)
     }
     eta = torch.full((K,), getattr(SCHEDULES[schedule], "eta_min", 0.0), dtype=torch.float64)
+    gamma = torch.full((K,), getattr(SCHEDULES[schedule], "gamma", 1.0), dtype=torch.float64)
     for epoch in range(EPOCHS):
-        rates = epoch_rates(SCHEDULES[schedule], {"lr": numbers["lr"], "eta_min": eta}, epoch, EPOCHS, STEPS)
+        given_rates = {"lr": numbers["lr"], "eta_min": eta, "gamma": gamma}
+        rates = epoch_rates(SCHEDULES[schedule], given_rates, epoch, EPOCHS, STEPS)
         factors = rule.coefficients(numbers, rates, epoch * STEPS)
         for s in range(STEPS):
             grads = gradients(params, targets, noise[epoch * STEPS + s])
@@ -178,3 +195,10 @@ def test_an_infinite_limit_clips_nothing_and_no_gradient_stays_none() -> None:
 def test_a_clipped_gradient_is_never_longer_than_its_limit(rng: np.random.Generator) -> None:
     norms, limits = torch.from_numpy(rng.uniform(0, 10, 100)), torch.from_numpy(rng.uniform(0, 10, 100))
     assert (norms * clip_factors(norms, limits) <= limits).all()
+
+
+def test_a_schedule_that_the_run_will_not_finish_is_named() -> None:
+    assert unfinished(CosineAnnealingLR(T_max=200), 100) == "T_max=200"
+    assert unfinished(StepLR(step_size=30), 30) == "step_size=30"
+    finished = (CosineAnnealingLR(), CosineAnnealingLR(T_max=100), StepLR(step_size=30), ExponentialLR(gamma=0.9))
+    assert [unfinished(schedule, 100) for schedule in finished] == [None] * 4

@@ -27,7 +27,8 @@ from lockstep.data import (
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.progress import Display
-from lockstep.spec import DataSpec, FitSpec, parse_assignments, read_settings
+from lockstep.optim import unfinished
+from lockstep.spec import DataSpec, FitSpec, TrainSpec, parse_assignments, read_settings
 from lockstep.spec.fit import merge, nest
 from lockstep.spec.recipes import find_recipe
 
@@ -119,6 +120,10 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
     raw = read(x, data_spec, y)
     own_test = raw.test if "test_size" not in wanted else None
     schema, findings = infer_schema(raw, data_spec)
+    if schema.target in data_spec.drop:
+        raise SpecError(
+            f"The target must be kept, however data.drop names it: {schema.target}. Take it out of data.drop."
+        )
     raw = drop_unlabelled(raw, schema)
     recipe = find_recipe(str(settings.get("recipe", "mlp")))
     spec = recipe.make(schema.kind, schema.task, schema.rows).override(settings)
@@ -148,7 +153,7 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
         times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
-    findings = [*findings, *few_test_rows(splits)]
+    findings = [*findings, *few_test_rows(splits), *long_schedule(spec)]
     found = (*findings, *leaks, *check_rows(encoded, splits, schema), *check_groups(groups, splits, spec.data.group))
     for finding in found:
         show.finding(finding)
@@ -186,6 +191,21 @@ def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | N
         )
         for side, both in shared.items()
         if len(both)
+    ]  # fmt: skip
+
+
+def long_schedule(spec: TrainSpec) -> list[Finding]:
+    """A schedule that the run will not finish: its rate never gets to where it was meant to go."""
+    setting = unfinished(spec.schedule, spec.training.epochs)
+    if setting is None:
+        return []
+    return [
+        Finding(
+            severity="warning", code="schedule-unfinished", subject=f"schedule {spec.schedule.name}",
+            what="The learning-rate schedule is longer than the run.",
+            evidence=f"{setting}, and the run has {spec.training.epochs} epochs",
+            remedy="Shorten it, or train longer: --epochs.",
+        )
     ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import Trained, make_modules, pick_device, train_population
 from lockstep.errors import SpecError, TrainingError
 from lockstep.jobs.interrupt import stop_on_interrupt
+from lockstep.jobs.prepare import long_schedule
 from lockstep.jobs.progress import progress
 from lockstep.jobs.tensors import joined, unpack
 from lockstep.network.losses import LOSSES, LossFunction
@@ -147,6 +148,8 @@ def train(
     )  # fmt: skip
     history = History(population.identities)
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
+        for finding in long_schedule(spec):
+            show.finding(finding)
         trained = train_population(population, modules, problem, where, observers=[history, show], stop=stop)
     return Result(population.training, history.frame(), trained)
 

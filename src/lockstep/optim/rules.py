@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lockstep.spec import SGD, Adam, AdamW, Optimizer
+from lockstep.spec import SGD, Adam, AdamW, Optimizer, RMSprop
 
 Numbers = dict[str, Tensor]
 
@@ -38,6 +38,10 @@ def rule_for(optimizer: Optimizer) -> Rule:
             return Rule(("velocity",), _sgd_coefficients, _nesterov_update)
         case SGD():
             return Rule(("velocity",), _sgd_coefficients, _sgd_update)
+        case RMSprop(centered=True):
+            return Rule(("square", "velocity", "mean"), _rmsprop_coefficients, _rmsprop_update)
+        case RMSprop():
+            return Rule(("square", "velocity"), _rmsprop_coefficients, _rmsprop_update)
         case Adam():
             return Rule(("mean", "square"), _adam_coefficients, _adam_update)
         case AdamW():
@@ -68,6 +72,30 @@ def _nesterov_update(params: Tensor, grads: Tensor, moments: Numbers, factors: N
     velocity = moments["velocity"]
     velocity.mul_(factors["momentum"]).add_(grads)
     params.sub_(grads.add_(factors["momentum"] * velocity).mul_(factors["lr"]))
+
+
+def _rmsprop_coefficients(numbers: Numbers, rates: Tensor, _taken: int) -> Numbers:
+    return {
+        "lr": rates,
+        "alpha": numbers["alpha"].expand_as(rates),
+        "fresh": (1 - numbers["alpha"]).expand_as(rates),
+        "eps": numbers["eps"].expand_as(rates),
+        "decay": numbers["weight_decay"].expand_as(rates),
+        "momentum": numbers["momentum"].expand_as(rates),
+    }
+
+
+def _rmsprop_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
+    """``v ← αv + (1−α)g²``, ``u ← μu + g/(√v + ε)``, ``θ ← θ − ηu``; centred, ``v`` less the square of the mean."""
+    grads = grads + factors["decay"] * params
+    square, velocity, mean = moments["square"], moments["velocity"], moments.get("mean")
+    square.mul_(factors["alpha"]).add_((grads * grads).mul_(factors["fresh"]))
+    spread = square
+    if mean is not None:
+        mean.lerp_(grads, factors["fresh"])
+        spread = square - mean * mean
+    velocity.mul_(factors["momentum"]).add_(grads.div_(spread.sqrt().add_(factors["eps"])))
+    params.sub_(factors["lr"] * velocity)
 
 
 def _adam_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:

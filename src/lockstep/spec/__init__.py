@@ -4,8 +4,8 @@ from lockstep.spec.base import Frozen, Vary
 from lockstep.spec.data import DataSpec, Kind, Task
 from lockstep.spec.fit import FitSpec, parse_assignments, read_settings
 from lockstep.spec.network import Mlp, Preprocess
-from lockstep.spec.optimizers import SGD, Adam, AdamW, Optimizer
-from lockstep.spec.schedules import Constant, CosineAnnealingLR, Schedule
+from lockstep.spec.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from lockstep.spec.schedules import Constant, CosineAnnealingLR, ExponentialLR, Schedule, StepLR
 from lockstep.spec.training import Loss, Population, Training, TrainSpec, candidates
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Constant",
     "CosineAnnealingLR",
     "DataSpec",
+    "ExponentialLR",
     "FitSpec",
     "Frozen",
     "Kind",
@@ -23,7 +24,9 @@ __all__ = [
     "Optimizer",
     "Population",
     "Preprocess",
+    "RMSprop",
     "Schedule",
+    "StepLR",
     "Task",
     "TrainSpec",
     "Training",

@@ -32,6 +32,21 @@ class SGD(Frozen):
         return self
 
 
+class RMSprop(Frozen):
+    """The gradient over the root of its running square (Hinton 2012): ``v ← αv + (1−α)g²``, ``θ ← θ − ηg/(√v + ε)``.
+
+    ``centered`` takes the running mean out of ``v``; ``momentum`` works on the scaled gradient.
+    """
+
+    name: Literal["rmsprop"] = "rmsprop"
+    lr: Rate = 1e-2
+    alpha: Beta = 0.99
+    eps: Rate = 1e-8
+    weight_decay: Decay = 0.0
+    momentum: Beta = 0.0
+    centered: bool = False
+
+
 class Adam(Frozen):
     """Adam (Kingma and Ba 2015); weight decay, if any, is added to the gradient."""
 
@@ -75,4 +90,4 @@ def _split_betas(fields: Any) -> Any:
     return fields
 
 
-Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="name")]
+Optimizer = Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")]

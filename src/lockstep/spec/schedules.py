@@ -24,4 +24,19 @@ class CosineAnnealingLR(Frozen):
     eta_min: Annotated[Number, in_range(least=0)] = 0.0
 
 
-Schedule = Annotated[Constant | CosineAnnealingLR, Field(discriminator="name")]
+class StepLR(Frozen):
+    """The rate times ``gamma`` after every ``step_size`` epochs."""
+
+    name: Literal["step"] = "step"
+    step_size: int = Field(gt=0)
+    gamma: Annotated[Number, in_range(above=0)] = 0.1
+
+
+class ExponentialLR(Frozen):
+    """The rate times ``gamma`` after every epoch."""
+
+    name: Literal["exponential"] = "exponential"
+    gamma: Annotated[Number, in_range(above=0)]
+
+
+Schedule = Annotated[Constant | StepLR | ExponentialLR | CosineAnnealingLR, Field(discriminator="name")]
