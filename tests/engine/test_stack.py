@@ -304,3 +304,19 @@ def test_functions_compare_by_what_they_close_over() -> None:
 
 def test_recurrent_layers_share_a_stack() -> None:
     assert structure(nn.LSTM(3, 4)) == structure(nn.LSTM(3, 4))
+
+
+def test_a_class_made_anew_in_each_call_is_one_class_if_it_says_the_same() -> None:
+    def make(power: int) -> nn.Module:
+        class Local(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.head = nn.Linear(2, 1)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.head(x**power)
+
+        return Local()
+
+    assert structure(make(2)) == structure(make(2))
+    assert structure(make(2)) != structure(make(3))

@@ -23,10 +23,20 @@ def structure(module: nn.Module) -> tuple[object, ...]:
     Not the dropout rate, which is a number per member.
     """
     return (
-        tuple((name, type(child), settings(child)) for name, child in module.named_modules(remove_duplicate=False)),
+        tuple(
+            (name, kind(type(child)), settings(child)) for name, child in module.named_modules(remove_duplicate=False)
+        ),
         tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()),
         tuple((name, b.shape, b.dtype) for name, b in module.named_buffers()),
     )
+
+
+def kind(cls: type) -> object:
+    """A class; one that was made inside a function, anew at each call, by what it says."""
+    if "<locals>" not in cls.__qualname__:
+        return cls
+    methods = tuple((name, plain(value)) for name, value in vars(cls).items() if isinstance(value, FunctionType))
+    return (cls.__qualname__, tuple(map(kind, cls.__bases__)), methods)
 
 
 def settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
@@ -48,7 +58,8 @@ def plain(value: object) -> object:
         case np.ndarray():
             return (value.shape, str(value.dtype), value.tobytes())
         case FunctionType():
-            cells = tuple(plain(cell.cell_contents) for cell in value.__closure__ or ())
+            closed = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+            cells = tuple(plain(cell.cell_contents) for name, cell in closed if name != "__class__")
             return (value.__code__, plain(value.__defaults__), cells)
         case partial():
             return (plain(value.func), plain(value.args), plain(value.keywords))
