@@ -166,9 +166,10 @@ def test_quantile_numbers_are_normal_whatever_the_column_is(rng: Rng) -> None:
     z = part(torch.from_numpy(x)).numpy()
     ranks = (x.argsort(0).argsort(0) + 0.5) / 3000
     inside = (ranks > 0.02) & (ranks < 0.98)
-    np.testing.assert_allclose(
-        z[inside], norm.ppf(ranks)[inside], atol=0.2
-    )  # within a bin of the tail, ranks are straight and the normal is not
+    assert (np.abs(norm.cdf(z) - ranks)[inside] < 1 / 100).all(), "a rank is never off by a whole bin"
+    # In z the same error grows towards the tails, where the normal bends within a bin.
+    middle = (ranks > 0.05) & (ranks < 0.95)
+    np.testing.assert_allclose(z[middle], norm.ppf(ranks)[middle], atol=0.05)
     assert part(torch.tensor([[float("nan")] * 2])).tolist() == [[0, 0]]
 
 
