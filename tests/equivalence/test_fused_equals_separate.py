@@ -80,15 +80,6 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These tensors are too small to share: a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def problem(case, dtype, epochs, *, seeds=2, patience=None, schedule=COSINE, clip_norm=1.0):
     make, shape, loss_name, loss, optimizer = CASES[case]
     generator = torch.Generator().manual_seed(int(np.random.default_rng().integers(2**31)))

@@ -4,19 +4,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
 from patients import FAST, patients
 
 import lockstep
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Small tensors, and sums that do not depend on how many threads share them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Each rule over a stack of members with numbers of their own, against one torch optimiser per member."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,6 @@ from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, Exponen
 
 K, SHAPES, EPOCHS, STEPS = 5, ((3, 4), (4,), ()), 10, 5
 P = sum(int(np.prod(shape)) for shape in SHAPES)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.default_rng().integers(2**31))
-    print("seed", seed)  # shown when a test fails
-    return np.random.default_rng(seed)
 
 
 def draw(kind: type, rng: np.random.Generator, **given: Any) -> Optimizer:

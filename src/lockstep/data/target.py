@@ -143,7 +143,7 @@ def _regression(values: pl.Series, numbers: pl.Series | None, rows: NDArray[np.i
 
 
 def _classes(values: pl.Series, numbers: pl.Series | None, whole: bool, task: Task) -> Target:
-    text = class_text(values)
+    text = as_text(values)  # whole floats like integers
     counts = dict(text.value_counts().iter_rows())
     classes = tuple(sorted_labels(list(counts)))
     if task == "binary" and len(classes) != 2:
@@ -170,8 +170,3 @@ def _classes(values: pl.Series, numbers: pl.Series | None, whole: bool, task: Ta
 def _plain_integer(label: str) -> bool:
     """Whether a label is an integer spelled the one way, so that 007 stays text."""
     return is_number(label) and label.lstrip("-").isdigit() and str(int(label)) == label and len(label) < 19
-
-
-def class_text(values: pl.Series) -> pl.Series:
-    """Cleaned target values as labels; whole floats like integers."""
-    return as_text(values)

@@ -62,7 +62,7 @@ def own_predictions(prepared: Prepared, model: Model, members: Sequence[Member])
     own: dict[int, Floats] = {}
     for fold in dict.fromkeys(member.fold for member in members):
         ours = [member for member in members if member.fold == fold]
-        part = Model(model.schema, model.loss, {m.index: model.networks[m.index] for m in ours}, model.device)
+        part = model.only([member.index for member in ours])
         predictions = part.member_predictions(prepared.inputs(ours[0].valid_rows))
         own |= {member.index: prediction for member, prediction in zip(ours, predictions, strict=True)}
     return [own[member.index] for member in members]
@@ -159,7 +159,7 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
         predictions = model.member_predictions(moved)
         return np.asarray((predictions * weights.reshape(*weights.shape, *(1,) * (predictions.ndim - 2))).sum(axis=0))
 
-    repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // max(len(names), 1)))  # wide tables: fewer
+    repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // len(names)))  # wide tables: fewer
     features = permutation_importance(
         shuffled, names, task, prepared.target[rows], judged.prediction[sample], repeats=repeats
     )

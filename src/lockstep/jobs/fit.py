@@ -131,7 +131,7 @@ def finish(
     candidate = best_candidate(history.frame())
     chosen = [place for place, member in enumerate(members) if member.candidate == candidate]
     shipped = [members[place] for place in chosen]
-    model = Model(job.prepared.schema, job.loss, {m.index: everyone.networks[m.index] for m in shipped}, job.device)
+    model = everyone.only([member.index for member in shipped])
     judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen])
     folder.write_history(history.frame())
     folder.write_metrics(assess.metrics(job.prepared, everyone, members, judged, own))

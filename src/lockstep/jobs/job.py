@@ -84,8 +84,7 @@ def class_weights(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.f
         return np.array([balanced(prepared.target[member.train_rows], len(classes)) for member in members])
     if len(wanted) != len(classes):
         raise SpecError(
-            f"loss.class_weights must hold one weight per class ({', '.join(classes) or 'this target has none'}), "
-            f"however: {len(wanted)} weights."
+            f"loss.class_weights must hold one weight per class ({', '.join(classes)}), however: {len(wanted)} weights."
         )
     return np.tile(wanted, (len(members), 1))
 

@@ -1,7 +1,7 @@
 """A trained population as one predictor: raw rows in, every member's predictions and their average out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +42,12 @@ class Model:
     @cached_property
     def lifted(self) -> Lifted:
         return Lifted(list(self.networks.values()), self.device)
+
+    def only(self, members: Sequence[int]) -> "Model":
+        """The model of the given members alone; itself where these are all."""
+        if list(members) == list(self.networks):
+            return self
+        return replace(self, networks={index: self.networks[index] for index in members})
 
     def member_predictions(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """Every member's probabilities ``[K, N, C]`` or numbers ``[K, N]`` on the encoded rows."""

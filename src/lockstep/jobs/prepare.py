@@ -131,7 +131,9 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
 
     show.phase("Checking the data")
     encoded = encode(raw, schema, with_target=True)
-    schema, leaks = find_leaks(raw, schema, encoded, spec.data.keep)
+    kept, leaks = find_leaks(raw, schema, encoded, spec.data.keep)
+    if kept != schema:  # a column was set aside
+        schema, encoded = kept, encode(raw, kept, with_target=True)
     valid, test = given_or_named(valid, spec.data.valid), given_or_named(test, spec.data.test)
     if valid is not None:
         spec = one_fold(spec, settings)
@@ -139,10 +141,9 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
         "valid": None if valid is None else read(valid, spec.data),
         "test": own_test if test is None else read(test, spec.data),
     }
-    sources = {"data": raw} | {
-        name: drop_unlabelled(other, schema) for name, other in extra.items() if other is not None
-    }
-    encoded = joined([encode(source, schema, with_target=True) for source in sources.values()])
+    others = {name: drop_unlabelled(other, schema) for name, other in extra.items() if other is not None}
+    encoded = joined([encoded, *(encode(other, schema, with_target=True) for other in others.values())])
+    sources = {"data": raw} | others
     assert encoded.target is not None
     ends = np.cumsum([len(source) for source in sources.values()])
     rows = {name: np.arange(end - len(sources[name]), end) for name, end in zip(sources, ends, strict=True)}

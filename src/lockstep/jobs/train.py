@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lockstep.data import Fold, make_splits
+from lockstep.data import make_splits
 from lockstep.engine.forward import Lifted, as_input
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member, make_population
@@ -132,7 +132,7 @@ def train(
     rows = len(targets)
     if valid is not None:
         inputs, targets = joined((inputs, targets), unpack(valid, "valid"))
-    population = make_population(spec, split_rows(rows, targets, folds, seed, spec))
+    population = make_population(spec, split_rows(rows, targets, folds, spec.population))
     if patience is not None and len(population.members[0].valid_rows) == 0:
         raise SpecError(f"patience needs validation rows, however: patience={patience}. Give valid=(x, y) or folds=5.")
 
@@ -140,7 +140,7 @@ def train(
     modules = make_modules(lambda _: make_module(), population.training)
     like = next(modules[0].parameters())
     try_alone(modules[0], tuple(as_input(x[:2], like, torch.device("cpu")) for x in inputs))
-    resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_target(targets, like, where))
+    resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_input(targets, like, where))
     numbers = loss_numbers(population.training, modules[0], where, class_weights=own_weights(spec.loss, len(modules)))
     problem = Problem(
         resident, loss_function, "" if loss_spec.name == "auto" else loss_spec.name, numbers,
@@ -184,7 +184,7 @@ def own_weights(loss: Loss, members: int) -> NDArray[np.float64] | None:
 
 
 def split_rows(
-    rows: int, targets: Tensor, folds: int | None, seed: int, spec: TrainSpec
+    rows: int, targets: Tensor, folds: int | None, wanted: Population
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The (train, validation) rows of each fold: the user's own validation rows, or a cross-validation, or none."""
     everything = np.arange(rows)
@@ -195,10 +195,6 @@ def split_rows(
     classes = targets.dtype == torch.int64 and targets.dim() == 1
     splits = make_splits(
         targets.numpy() if targets.dim() == 1 else everything, "multiclass" if classes else "regression",
-        folds=folds, valid_size=spec.population.valid_size, test_size=0.0, seed=seed,
+        folds=folds, valid_size=wanted.valid_size, test_size=0.0, seed=wanted.seed,
     )  # fmt: skip
-    return [(fold.train, fold.valid) for fold in splits.folds if isinstance(fold, Fold)]
-
-
-def as_target(y: Tensor, like: Tensor, device: torch.device) -> Tensor:
-    return (y.to(like.dtype) if y.is_floating_point() else y).to(device)
+    return [(fold.train, fold.valid) for fold in splits.folds]
