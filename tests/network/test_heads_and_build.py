@@ -11,7 +11,7 @@ from lockstep.errors import SpecError
 from lockstep.network.build import Network, build
 from lockstep.network.families.mlp import ACTIVATIONS, mlp
 from lockstep.network.heads import Logits, Regression, fit_head, loss_for, to_prediction
-from lockstep.network.preprocess import TableShape
+from lockstep.network.preprocess import ImageShape, TableShape
 from lockstep.spec import FitSpec, Mlp, Preprocess
 
 Rng = np.random.Generator
@@ -157,6 +157,6 @@ def test_a_network_eats_raw_rows(rng: Rng) -> None:
 
 def test_images_are_built_from_their_shape_alone(rng: Rng) -> None:
     images = rng.integers(0, 256, (40, 6, 5)).astype(np.uint8)
-    empty = TableShape((), (), np.zeros(0, dtype=np.int64))
-    built = build(FitSpec(model=Mlp(hidden=(8,))), "cross_entropy", 10, empty, (images,), np.zeros(40))
+    shape = ImageShape(images.shape[1:])
+    built = build(FitSpec(model=Mlp(hidden=(8,))), "cross_entropy", 10, shape, (images,), np.zeros(40))
     assert built(torch.from_numpy(images)).shape == (40, 10)

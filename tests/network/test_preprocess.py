@@ -10,14 +10,14 @@ from scipy.stats import norm
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from lockstep.network.preprocess import (
+from lockstep.network.preprocess.images import ImageShape, fit_pixels
+from lockstep.network.preprocess.table import (
     BinnedNumbers,
     Categories,
     StandardNumbers,
     TableShape,
     bin_edges,
     fit_numbers,
-    fit_pixels,
     fit_table,
 )
 from lockstep.spec import Preprocess
@@ -186,7 +186,7 @@ def test_the_structure_is_the_same_for_folds_that_lack_values(rng: Rng, kind: st
     assert shapes[0] == shapes[1] == shapes[2]
     for table in tables:
         out = table(torch.from_numpy(whole), torch.from_numpy(codes))
-        assert out.shape == (100, tables[0].width)
+        assert out.shape == (100, tables[0].shape.width)
         assert out.isfinite().all()
 
 
@@ -247,7 +247,7 @@ def test_a_table_flags_what_is_missing(rng: Rng) -> None:
     x[::5, 1] = np.nan
     table = fit_table(Preprocess(), shape_of(x), x, NO_CODES)
     out = table(torch.from_numpy(x), torch.zeros(50, 0, dtype=torch.int64))
-    assert table.width == out.shape[1] == 4
+    assert table.shape.width == out.shape[1] == 4
     assert np.array_equal(out[:, 3].numpy(), np.isnan(x[:, 1]).astype(np.float32))
 
 
@@ -260,10 +260,10 @@ def test_a_table_of_categories_alone_has_no_numbers() -> None:
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8, 3)])
 def test_pixels_are_standardised_by_one_mean_and_spread_and_laid_flat(rng: Rng, shape: tuple[int, ...]) -> None:
     images = rng.integers(0, 256, (100, *shape)).astype(np.uint8)
-    pixels = fit_pixels(images)
+    pixels = fit_pixels(ImageShape(images.shape[1:]), images)
     out = pixels(torch.from_numpy(images))
-    assert out.shape == (100, pixels.width)
-    assert pixels.width == np.prod(shape)
+    assert out.shape == (100, pixels.shape.width)
+    assert pixels.shape.width == np.prod(shape)
     assert out.dtype == torch.float32
     flat = images.reshape(100, -1).astype(np.float64)
     np.testing.assert_allclose(out, (flat - flat.mean()) / flat.std(), atol=1e-5)
@@ -271,4 +271,4 @@ def test_pixels_are_standardised_by_one_mean_and_spread_and_laid_flat(rng: Rng, 
 
 def test_black_images_give_zeros() -> None:
     black = np.zeros((5, 4, 4), dtype=np.uint8)
-    assert (fit_pixels(black)(torch.from_numpy(black)) == 0).all()
+    assert (fit_pixels(ImageShape(black.shape[1:]), black)(torch.from_numpy(black)) == 0).all()

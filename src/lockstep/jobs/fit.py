@@ -87,7 +87,7 @@ def enough_memory(spec: FitSpec) -> Iterator[None]:
         if isinstance(error, LockstepError) or not ("memory" in str(error) or isinstance(error, MemoryError)):
             raise
         raise TrainingError(
-            f"The networks must fit into memory, however they do not: model.hidden={list(spec.model.hidden)}, "
+            f"The networks must fit into memory, however they do not: {spec.model!r}, "
             f"{spec.population.folds} folds × {spec.population.seeds} seeds, batches of {spec.training.batch_size}. "
             "Lower one of these, or train some at a time with --members."
         ) from None

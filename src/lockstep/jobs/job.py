@@ -15,7 +15,7 @@ from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import make_modules, pick_device
 from lockstep.errors import SpecError
-from lockstep.jobs.model import table_shape, target_offset
+from lockstep.jobs.model import data_shape, target_offset
 from lockstep.jobs.prepare import Prepared
 from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for
@@ -40,7 +40,7 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
     """The population, its networks, and the data on the device."""
     spec, schema, device = prepared.spec, prepared.schema, pick_device(device_name)
     population = make_population(spec, [(fold.train, fold.valid) for fold in prepared.splits.folds])
-    loss, table = loss_for(schema.task, spec.loss.name), table_shape(schema)
+    loss, shape = loss_for(schema.task, spec.loss.name), data_shape(schema)
 
     target = prepared.target
     if schema.task == "regression":  # far from zero, float32 would round the target's spread away
@@ -49,7 +49,7 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
     def network(member: Member) -> Network:
         assert isinstance(member.spec, FitSpec)
         own = prepared.inputs(member.train_rows)
-        return build(member.spec, loss, len(schema.classes), table, own, target[member.train_rows])
+        return build(member.spec, loss, len(schema.classes), shape, own, target[member.train_rows])
 
     networks = make_modules(network, population.training)
     resident = Resident(

@@ -16,7 +16,7 @@ from lockstep.errors import RunError
 from lockstep.evaluation import average
 from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for, to_prediction
-from lockstep.network.preprocess import TableShape
+from lockstep.network.preprocess import DataShape, ImageShape, TableShape
 from lockstep.spec import FitSpec
 
 Floats = NDArray[np.float64]
@@ -66,8 +66,10 @@ def target_offset(schema: Schema) -> float:
     return schema.target_column.offset if schema.target_column else 0.0
 
 
-def table_shape(schema: Schema) -> TableShape:
+def data_shape(schema: Schema) -> DataShape:
     """What all networks on this data share. A number column that ever misses a value gets one input that says so."""
+    if schema.kind == "images":
+        return ImageShape(schema.image_shape or ())
     columns = schema.number_columns
     first = {name: columns.index(name) for name in dict.fromkeys(columns)}
     gaps = [place for name, place in first.items() if schema.column(name).missing > 0]
@@ -83,7 +85,7 @@ def load_network(spec: FitSpec, schema: Schema, weights: dict[str, NDArray[Any]]
         inputs = (numbers, np.zeros((1, len(schema.cardinalities)), dtype=np.int64))
     with torch.random.fork_rng(devices=[]):
         network = build(
-            spec, loss_for(schema.task, spec.loss.name), len(schema.classes), table_shape(schema), inputs, np.zeros(1)
+            spec, loss_for(schema.task, spec.loss.name), len(schema.classes), data_shape(schema), inputs, np.zeros(1)
         )
     try:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})

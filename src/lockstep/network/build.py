@@ -1,4 +1,4 @@
-"""From a spec and the training rows to a network: the one place where names become modules."""
+"""From a spec and the training rows to a network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lockstep.network.families.mlp import mlp
+from lockstep.network.families import make_body, wants
 from lockstep.network.heads import fit_head
-from lockstep.network.preprocess import TableShape, fit_pixels, fit_table
-from lockstep.spec import FitSpec, Mlp
+from lockstep.network.preprocess import DataShape, fit_preprocess, kind_of
+from lockstep.spec import FitSpec
 
 
 class Network(nn.Module):
-    """preprocess → body → head. Inputs are raw: a table's numbers and categories, or images."""
+    """preprocess → body → head. Inputs are raw: a table's numbers and categories, images, series or tokens."""
 
     def __init__(self, preprocess: nn.Module, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -22,25 +22,19 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.head(self.body(self.preprocess(*inputs)))  # type: ignore[no-any-return]
+        x = self.preprocess(*inputs)
+        h = self.body(*x) if isinstance(x, tuple) else self.body(x)
+        return self.head(h)  # type: ignore[no-any-return]
 
 
 def build(
-    spec: FitSpec, loss: str, classes: int, table: TableShape, inputs: Sequence[NDArray[Any]], target: NDArray[Any]
+    spec: FitSpec, loss: str, classes: int, data: DataShape, inputs: Sequence[NDArray[Any]], target: NDArray[Any]
 ) -> Network:
     """A fresh network whose preprocessing and units are fitted on the given (training) rows.
 
-    Everything that depends on these rows is a buffer; the structure depends on ``spec``, ``classes`` and ``table``
+    Everything that depends on these rows is a buffer; the structure depends on ``spec``, ``classes`` and ``data``
     alone. Weights are drawn from torch's global stream.
     """
-    match inputs:
-        case (numbers, codes):
-            preprocess = fit_table(spec.preprocess, table, numbers, codes)
-        case (pixels,):
-            preprocess = fit_pixels(pixels)  # type: ignore[assignment]
-        case _:
-            raise AssertionError(f"{len(inputs)} inputs")
-    match spec.model:
-        case Mlp():
-            body, features = mlp(spec.model, preprocess.width)
+    preprocess = fit_preprocess(spec.preprocess, data, wants(spec.model, kind_of(data)), inputs)
+    body, features = make_body(spec.model, preprocess.shape)
     return Network(preprocess, body, fit_head(loss, features, classes, target))

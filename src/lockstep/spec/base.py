@@ -175,10 +175,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     rule = rule.replace("greater than", ">").replace("less than or equal to", "<=").replace("less than", "<")
     match first["type"]:
         case "union_tag_invalid":
-            rule = f"must have a name among {first['ctx']['expected_tags']}, however: {first['ctx']['tag']!r}"
+            kind = first["ctx"]["discriminator"].strip("'")
+            rule = f"must have a {kind} among {first['ctx']['expected_tags']}, however: {first['ctx']['tag']!r}"
         case "union_tag_not_found":
-            names = ", ".join(repr(piece.model_fields["name"].default) for piece in _models_at(path, model))
-            rule = f"must have a name among {names}"
+            names = ", ".join(repr(_tag(piece)) for piece in _models_at(path, model))
+            kind = first["ctx"]["discriminator"].strip("'")
+            rule = f"must have a {kind} among {names}"
     if "however: " not in rule:
         rule = f"{rule}, however: {first['input']!r}"
     if not rule.startswith("must"):  # a rule over several settings names them itself
@@ -193,7 +195,7 @@ def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str]
         if isinstance(part, int):
             continue
         nested = _models_in(model.model_fields[path[-1]].annotation) if path and path[-1] in model.model_fields else []
-        tagged = [m for m in nested if m.model_fields.get("name") and m.model_fields["name"].default == part]
+        tagged = [m for m in nested if _tag(m) == part]
         if tagged:
             model = tagged[0]
         elif not path or nested or part in model.model_fields or part == loc[-1]:
@@ -202,6 +204,12 @@ def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str]
             if "-" not in part and "[" not in part and part != "Vary":
                 path.append(part)
     return path, model
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    """What tells a piece of a union from the others: its name, or its family."""
+    field = model.model_fields.get("name") or model.model_fields.get("family")
+    return field.default if field else None
 
 
 def _models_at(path: list[str], model: type[BaseModel]) -> list[type[BaseModel]]:

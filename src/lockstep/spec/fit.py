@@ -13,7 +13,7 @@ import yaml
 from lockstep.errors import SpecError
 from lockstep.spec.base import unknown_key
 from lockstep.spec.data import DataSpec
-from lockstep.spec.network import Mlp, Preprocess
+from lockstep.spec.network import Mlp, Model, Preprocess
 from lockstep.spec.training import TrainSpec
 
 
@@ -23,12 +23,12 @@ class FitSpec(TrainSpec):
     recipe: str = "mlp"
     data: DataSpec = DataSpec()
     preprocess: Preprocess = Preprocess()
-    model: Mlp = Mlp()
+    model: Model = Mlp()
 
     def override(self, settings: dict[str, Any]) -> Self:
         """A copy with nested ``settings`` laid over this one.
 
-        Naming another optimiser or schedule starts from that one's own defaults.
+        Naming another optimiser, schedule or family starts from that one's own defaults.
         """
         for key in settings:
             if key not in type(self).model_fields:
@@ -40,14 +40,17 @@ class FitSpec(TrainSpec):
         return tomli_w.dumps(_none_in_words(self.model_dump(mode="json")))
 
 
+TAGS = {"optimizer": "name", "schedule": "name", "model": "family"}
+
+
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings laid over others. Naming another optimiser or schedule leaves nothing of the one before."""
+    """Nested settings laid over others. Naming another optimiser, schedule or family starts from nothing."""
     merged = dict(base)
     for key, value in over.items():
         inner = merged.get(key)
         if not isinstance(value, Mapping) or not isinstance(inner, dict):
             merged[key] = value
-        elif key in ("optimizer", "schedule") and value.get("name", inner.get("name")) != inner.get("name"):
+        elif (tag := TAGS.get(key)) and value.get(tag, inner.get(tag)) != inner.get(tag):
             merged[key] = dict(value)
         else:
             merged[key] = merge(inner, value)

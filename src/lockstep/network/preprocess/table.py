@@ -1,8 +1,4 @@
-"""Preprocessing as a part of the network: raw columns or pixels to numbers.
-
-What it knows of the data are buffers, fitted on the training rows of the member's own fold: nothing leaks, it stacks as
-any other buffer, and it travels with the weights, so that a network eats raw rows.
-"""
+"""The columns of a table to numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lockstep.network.shapes import Flat
 from lockstep.spec import Preprocess
 
 UNSEEN = 0  # the code of a category that the training rows of the fold do not have
@@ -130,7 +127,7 @@ class Table(nn.Module):
         self.numbers = numbers
         self.register_buffer("gaps", torch.from_numpy(gaps))
         self.categories = categories
-        self.width = sum(part.width for part in numbers) + len(gaps) + (categories.width if categories else 0)  # type: ignore[misc]
+        self.shape = Flat(sum(part.width for part in numbers) + len(gaps) + (categories.width if categories else 0))  # type: ignore[misc]
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         parts = [part(numbers) for part in self.numbers]
@@ -138,22 +135,6 @@ class Table(nn.Module):
         if self.categories is not None:
             parts.append(self.categories(categories))
         return torch.cat(parts, dim=1)
-
-
-class Pixels(nn.Module):
-    """Images of any layout to ``[B, D]``: ``(x − centre)/spread``, one centre and spread for all pixels."""
-
-    centre: Tensor
-    spread: Tensor
-
-    def __init__(self, centre: float, spread: float, width: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.tensor(centre))
-        self.register_buffer("spread", torch.tensor(spread))
-        self.width = width
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return ((pixels.to(self.centre.dtype) - self.centre) / self.spread).flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,10 +198,3 @@ def bin_edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
 def _positive(centre: NDArray[np.float64], spread: NDArray[np.float64]) -> tuple[Matrix, Matrix]:
     """As float32, a spread of 0 (a column that is constant in this fold) being 1."""
     return centre.astype(np.float32), np.where(spread > 0, spread, 1.0).astype(np.float32)
-
-
-def fit_pixels(pixels: NDArray[np.generic]) -> Pixels:
-    """The preprocessing of images, fitted on the given (training) images; a sample of them settles two numbers."""
-    sample = pixels[:: max(1, len(pixels) // 2000)].astype(np.float64)
-    spread = float(sample.std())
-    return Pixels(float(sample.mean()), spread if spread > 0 else 1.0, int(np.prod(pixels.shape[1:])))

@@ -1,0 +1,31 @@
+"""What flows from preprocessing to body, so that each family knows what it gets."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Flat:
+    """``[B, width]``: for perceptron and mlp."""
+
+    width: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``[B, channels, height, width]``: for convolutions over images."""
+
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """``[B, length, width]`` beside a mask ``[B, length]``, true where there is something and false where padded."""
+
+    length: int
+    width: int
+
+
+Shape = Flat | Grid | Sequence
+Wants = type[Flat] | type[Grid] | type[Sequence]

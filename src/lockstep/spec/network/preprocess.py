@@ -1,0 +1,22 @@
+"""Preprocessing as data: raw columns, pixels, series or text to numbers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lockstep.spec.base import Frozen
+
+
+class Preprocess(Frozen):
+    """Raw columns or pixels to numbers, fitted on the training rows of the member's own fold.
+
+    ``numbers``: ``standard`` is (x − mean)/std; ``robust`` is (x − median)/IQR with a smooth clip (RealMLP, Holzmüller
+    et al. 2024); ``quantile`` maps ranks to a standard normal; ``piecewise`` gives each of ``bins`` quantile bins an
+    input of its own (piecewise-linear encoding, Gorishniy et al. 2022) beside the standardised number.
+    Categories of at most ``onehot_max`` values are one-hot, above that an embedding of ``embedding_size``.
+    """
+
+    numbers: Literal["standard", "robust", "quantile", "piecewise"] = "standard"
+    bins: int = Field(default=32, ge=2)
+    onehot_max: int = Field(default=64, ge=0)
+    embedding_size: int = Field(default=8, ge=1)
