@@ -5,6 +5,7 @@ codes or numbers ``[N]``.
 """
 
 from lockstep.evaluation.calibration import Bin, Calibration, reliability, wilson
+from lockstep.evaluation.combine import Combination, combine, cross_fitted, from_dict, left_out, mean_of
 from lockstep.evaluation.comparison import (
     Difference,
     Posterior,
@@ -26,6 +27,7 @@ __all__ = [
     "Baseline",
     "Bin",
     "Calibration",
+    "Combination",
     "Difference",
     "Importance",
     "Interval",
@@ -36,9 +38,14 @@ __all__ = [
     "average",
     "baseline",
     "bootstrap",
+    "combine",
     "confusion_matrix",
     "corrected_t_test",
     "correlated_bayesian_t_test",
+    "cross_fitted",
+    "from_dict",
+    "left_out",
+    "mean_of",
     "out_of_fold",
     "permutation_importance",
     "probability_best",
