@@ -41,7 +41,15 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model.hidden", [0], "model.hidden must be >= 1 | 0"),
     ("model.dropout", 1, "model.dropout must be >= 0 and < 1"),
     ("model.dropout", True, "model.dropout must be a number"),
-    ("model.norm", "group", "model.norm must be 'none', 'batch' or 'layer'"),
+    ("model.norm", "power", "model.norm must be 'none', 'batch', 'layer', 'group' or 'rms'"),
+    (
+        "model.activation",
+        ["relu", "stairs"],
+        "model.activation must be among relu, leaky_relu, elu, selu, gelu, silu, mish, tanh, sigmoid, softmax, "
+        "identity | 'stairs'",
+    ),
+    ("model.slope", -0.1, "model.slope must be >= 0"),
+    ("model.groups", 0, "model.groups must be >= 1"),
     ("preprocess.bins", 1, "preprocess.bins must be >= 2"),
     ("data.task", "ranking", "data.task must be 'binary', 'multiclass' or 'regression'"),
     ("data.header", "maybe", "data.header must be true or false"),
@@ -78,7 +86,11 @@ def test_a_wrong_value_is_told_with_its_path_the_rule_and_the_value_seen(path: s
         ("training.epoch", 3, "There is no setting training.epoch. Did you mean training.epochs?"),
         ("data.targt", "y", "There is no setting data.targt. Did you mean data.target?"),
         ("optimizer.momentun", 0.9, f"There is no setting optimizer.momentun. Known here: {ADAM}."),
-        ("model.zebra", 3, "There is no setting model.zebra. Known here: family, hidden, activation, norm, dropout."),
+        (
+            "model.zebra",
+            3,
+            "There is no setting model.zebra. Known here: family, hidden, activation, slope, norm, groups, dropout, residual, init.",
+        ),
     ],
 )
 def test_an_unknown_setting_is_told_with_the_nearest_or_all_that_there_are(
