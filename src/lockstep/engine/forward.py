@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import vmap
 
 from lockstep.engine.population import Rows
 from lockstep.engine.refusals import in_stack
@@ -25,8 +24,8 @@ def outputs_on_own_rows(
     longest = max(len(own) for own in rows)
     padded = torch.from_numpy(np.stack([np.resize(own, longest) for own in rows])).to(params.device)
     views = stack.layout.views(params)
-    forward = vmap(lambda p, b, inputs: stack.call(p, b, inputs, training=False))
-    with in_stack(stack.eval_form):
+    forward = stack.each(lambda p, b, inputs: stack.call(p, b, inputs, training=False))
+    with in_stack(stack.eval_form), stack.drawing():
         parts = [
             forward(views, buffers, tuple(gather(x, part) for x in data.inputs))
             for part in padded.split(chunk(len(rows)), dim=1)
@@ -39,9 +38,9 @@ def outputs_on_own_rows(
 def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: tuple[Tensor, ...]) -> Tensor:
     """Every member's outputs ``[K, N, …]`` on the same rows."""
     views = stack.layout.views(params)
-    forward = vmap(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
+    forward = stack.each(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
     parts = zip(*(x.split(chunk(len(params))) for x in inputs), strict=True)
-    with in_stack(stack.eval_form):
+    with in_stack(stack.eval_form), stack.drawing():
         return torch.cat([forward(views, buffers, part) for part in parts], dim=1)
 
 

@@ -123,9 +123,7 @@ def train_stack(
         own_loss = {name: number[progress.active] for name, number in problem.loss_numbers.items()}
         rows = torch.from_numpy(epoch_rows(running, progress.epoch, problem.steps, problem.batch_size))
         rows = rows.to(stack.params.device)
-        tables, rates = epoch_tables(
-            running, rule, len(stack.dropouts), own_loss, progress.epoch, problem.steps, stack.params
-        )
+        tables, rates = epoch_tables(running, rule, stack.places, own_loss, progress.epoch, problem.steps, stack.params)
 
         losses, norms = [], []
         for s in range(problem.steps):

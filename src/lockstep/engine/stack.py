@@ -1,14 +1,17 @@
 """Many modules of one structure as one: their tensors stacked along a leading axis ``K``, and taken out again."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad_and_value, vmap
 
+from lockstep.engine.alone import gradient_alone, one_alone, seeded
 from lockstep.engine.structure import structure
 from lockstep.errors import TrainingError
 from lockstep.network.layers.dropout import KeyedDropout, key_dropout, keyed_dropouts
@@ -56,6 +59,28 @@ class Stack:
     train_form: nn.Module
     eval_form: nn.Module
     originals: tuple[nn.Module, ...]
+    mapped: bool = True
+
+    @property
+    def places(self) -> int:
+        """How many random streams a step needs: one per dropout, and torch's own for a member that runs alone."""
+        return len(self.dropouts) + (not self.mapped)
+
+    def each(self, function: Callable[..., Any], in_dims: tuple[int | None, ...] | int = 0) -> Callable[..., Any]:
+        """``function`` of one member as one of all, over the leading axis: by ``vmap``, or on the only member."""
+        return vmap(function, in_dims=in_dims) if self.mapped else one_alone(function, in_dims)
+
+    def backward(self, loss: Callable[..., tuple[Tensor, Any]]) -> Callable[..., Any]:
+        """From one member's ``(params, …) → (loss, rest)`` to all members' ``(gradients, (losses, rest))``."""
+        gradient = grad_and_value(loss, has_aux=True) if self.mapped else gradient_alone(loss)
+        return self.each(gradient)
+
+    def drawing(self, keys: Tensor | None = None) -> AbstractContextManager[None]:
+        """Around anything that runs the members. One that runs alone may draw from torch's own stream, which starts from
+        its key then, the last of ``keys`` ``[1, places]`` (without keys from 0), and is the caller's again after."""
+        if self.mapped:
+            return nullcontext()
+        return seeded(0 if keys is None else int(keys[0, -1]), self.params.device)
 
     def call(self, params: Tensors, buffers: Tensors, inputs: tuple[Tensor, ...], *, training: bool) -> Tensor:
         """One member's output; under ``vmap`` all members'. In training, ``buffers`` then holds what they became."""

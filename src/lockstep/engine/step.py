@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
 
 from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors
@@ -64,12 +63,12 @@ def make_step(stack: Stack, data: Resident, loss: LossFunction, rule: Rule) -> S
         output = stack.call(params, now, inputs, training=True)
         return loss(output, target, numbers), buffers | {name: now[name] for name in buffers if name not in keyed}
 
-    backward = vmap(grad_and_value(member_loss, has_aux=True))
+    backward = stack.backward(member_loss)
 
     def step(state: State, rows: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
         inputs, target = data.batch(rows)
         params = stack.layout.views(state.params)
-        with in_stack(stack.train_form):
+        with in_stack(stack.train_form), stack.drawing(numbers.keys):
             grads, (losses, state.buffers) = backward(params, state.buffers, numbers.keys, inputs, target, numbers.loss)
         with torch.no_grad():
             flat = stack.layout.join(grads)

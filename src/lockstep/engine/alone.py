@@ -1,0 +1,73 @@
+"""What ``vmap`` and ``torch.func`` do for a stack, done for its only member by plain torch, for what those refuse."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.errors import TrainingError
+
+
+def one_alone(function: Callable[..., Any], in_dims: tuple[int | None, ...] | int) -> Callable[..., Any]:
+    """``vmap(function, in_dims)`` for a leading axis of 1: taken off what goes in, put back on what comes out."""
+
+    def call(*args: Any) -> Any:
+        dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(args)
+        own = [arg if dim is None else over(arg, lambda x: x[0]) for arg, dim in zip(args, dims, strict=True)]
+        return over(function(*own), lambda x: x[None])
+
+    return call
+
+
+def gradient_alone(loss: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[dict[str, Tensor], Any]]:
+    """``torch.func.grad_and_value(loss, has_aux=True)`` by plain autograd, which takes more: an autograd.Function of
+    the older form, changes in place, parameters that the forward itself sets under ``no_grad``."""
+
+    def gradient(params: dict[str, Tensor], *rest: Any) -> tuple[dict[str, Tensor], tuple[Tensor, Any]]:
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        with torch.enable_grad():
+            value, more = loss(leaves, *rest)
+            if value.dim() > 0:
+                raise TrainingError(SEVERAL)
+            grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        for name, p in params.items():
+            if leaves[name].data_ptr() != p.data_ptr():  # the forward did ``weight.data = …``
+                p.copy_(leaves[name].detach())
+        return dict(zip(leaves, grads, strict=True)), (value.detach(), over(more, Tensor.detach))
+
+    return gradient
+
+
+SEVERAL = "The loss must be one number per batch, however: it returns several. Take their mean."
+
+
+def over(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """``tree`` of dictionaries and tuples with each tensor changed."""
+    match tree:
+        case Tensor():
+            return change(tree)
+        case dict():
+            return {name: over(part, change) for name, part in tree.items()}
+        case tuple():
+            return tuple(over(part, change) for part in tree)
+    return tree
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, all that a forward may draw from (torch, numpy, Python) starts from ``seed``; after, it is as before."""
+    ours = seed % 2**32
+    others = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
+        torch.manual_seed(ours)
+        random.seed(ours)
+        np.random.seed(ours)
+        try:
+            yield
+        finally:
+            random.setstate(others[0])
+            np.random.set_state(others[1])
