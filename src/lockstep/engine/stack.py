@@ -76,8 +76,8 @@ class Stack:
         return self.each(gradient)
 
     def drawing(self, keys: Tensor | None = None) -> AbstractContextManager[None]:
-        """Around anything that runs the members. One that runs alone may draw from torch's own stream, which starts from
-        its key then, the last of ``keys`` ``[1, places]`` (without keys from 0), and is the caller's again after."""
+        """Around anything that runs the members. One that runs alone may draw from torch's own stream, which starts
+        from its key then, the last of ``keys`` ``[1, places]`` (from 0 without), and is the caller's again after."""
         if self.mapped:
             return nullcontext()
         return seeded(0 if keys is None else int(keys[0, -1]), self.params.device)
