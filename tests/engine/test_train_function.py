@@ -184,7 +184,7 @@ def data(rng: Rng) -> tuple[Tensor, Tensor]:
     ("settings", "message"),
     [
         ({"patience": 3}, "patience needs validation rows, however: patience=3. Give valid=(x, y) or folds=5."),
-        ({"loss": "auto"}, "mse, mae or a function, however: 'auto'."),
+        ({"loss": "auto"}, "mse, mae, huber, quantile or a function, however: 'auto'."),
         ({"loss": "hinge"}, "'hinge'."),
         ({"loss": Loss(name="cross_entropy", class_weights="balanced")}, "class_weights must be one number per class"),
         ({"epochs": 0}, "epochs must be >= 1, however: 0."),

@@ -78,15 +78,28 @@ def test_the_loss_follows_the_task_or_the_wish(task: Any, wanted: str, loss: str
 @pytest.mark.parametrize(
     ("task", "wanted", "fitting"),
     [
-        ("binary", "mse", "binary_cross_entropy or cross_entropy"),
-        ("multiclass", "binary_cross_entropy", "cross_entropy"),
-        ("regression", "cross_entropy", "mse or mae"),
+        ("binary", "mse", "binary_cross_entropy or cross_entropy | a distance between numbers"),
+        ("multiclass", "huber", "cross_entropy | a distance between numbers"),
+        ("multiclass", "binary_cross_entropy", "cross_entropy | one sigmoid says yes or no"),
+        ("regression", "cross_entropy", "mse, mae, huber or quantile | the target is a number"),
     ],
 )
-def test_a_loss_that_does_not_suit_the_task_is_refused(task: Any, wanted: str, fitting: str) -> None:
+def test_a_loss_that_does_not_suit_the_task_is_refused_with_the_reason(task: Any, wanted: str, fitting: str) -> None:
     with pytest.raises(SpecError) as caught:
         loss_for(task, wanted)
-    assert str(caught.value) == (f"loss.name must suit the task: a {task} target takes {fitting}, however: {wanted}.")
+    losses, _, reason = fitting.partition(" | ")
+    rule = f"loss.name must suit the task: a {task} target takes {losses}, however: {wanted}, "
+    assert str(caught.value).startswith(rule)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize("activation", ["softmax", ("relu", "softmax")])
+def test_softmax_in_the_body_of_a_classifier_is_refused_with_the_reason(rng: Rng, loss: str, activation: Any) -> None:
+    spec = FitSpec(model=Mlp(hidden=(8, 4), activation=activation))
+    with pytest.raises(SpecError, match=r"must leave softmax to the head.*however: softmax in the body.*Take relu"):
+        network(rng, 50, loss, spec)
+    assert network(rng, 50, "mse", spec).eval()(*map(torch.from_numpy, table(rng, 5))).isfinite().all()
 
 
 def test_the_body_is_the_texts_pipeline() -> None:

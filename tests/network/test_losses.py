@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import mean_pinball_loss
 from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
@@ -52,7 +53,7 @@ def test_binary_cross_entropy_is_cross_entropy_of_two_classes(rng: Rng) -> None:
     close(binary_cross_entropy(logits, target, numbers), cross_entropy(two, target, numbers))
 
 
-@pytest.mark.parametrize(("name", "reference"), [("mse", F.mse_loss), ("mae", F.l1_loss)])
+@pytest.mark.parametrize(("name", "reference"), [("mse", F.mse_loss), ("mae", F.l1_loss), ("huber", F.huber_loss)])
 @pytest.mark.parametrize("scale", [None, 4.0])
 def test_regression_losses_are_torchs_of_errors_in_units_of_the_scale(
     rng: Rng, name: str, reference: type, scale: float | None
@@ -62,12 +63,40 @@ def test_regression_losses_are_torchs_of_errors_in_units_of_the_scale(
     close(LOSSES[name](output, target, {} if scale is None else {"scale": tensor(scale)}), expected)
 
 
+@pytest.mark.parametrize("delta", [0.1, 1.0, 30.0])
+def test_huber_is_torchs_with_its_gradient(rng: Rng, delta: float) -> None:
+    output, target = tensor(rng.normal(size=(40, 2)) * 3).requires_grad_(), tensor(rng.normal(size=(40, 2)))
+    ours, theirs = LOSSES["huber"](output, target, {"delta": tensor(delta)}), F.huber_loss(output, target, delta=delta)
+    close(ours, theirs)
+    close(*(torch.autograd.grad(loss, output)[0] for loss in (ours, theirs)))
+
+
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.9])
+def test_the_quantile_loss_is_scikit_learns_pinball_loss(rng: Rng, q: float) -> None:
+    output, target, numbers = rng.normal(size=50), rng.normal(size=50), {"quantile": tensor(q)}
+    ours = LOSSES["quantile"](tensor(output)[:, None], tensor(target), numbers)
+    assert float(ours) == pytest.approx(mean_pinball_loss(target, output, alpha=q), rel=1e-12)
+    close(LOSSES["quantile"](tensor(output), tensor(target), numbers | {"scale": tensor(5.0)}), ours / 5)
+
+
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.9])
+def test_the_gradient_of_the_quantile_loss_is_0_at_the_quantile_of_the_target(rng: Rng, q: float) -> None:
+    target = tensor(rng.normal(size=101))  # an odd count, so that the quantile is one of them
+    level = target.quantile(q, interpolation="nearest")
+    slopes = []
+    for at in (level - 1e-9, level + 1e-9):
+        output = at.expand(101).clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(LOSSES["quantile"](output, target, {"quantile": tensor(q)}), output)
+        slopes.append(float(gradient.sum()))
+    assert slopes[0] < 0 < slopes[1]
+
+
 def test_several_outputs_are_taken_as_they_are_and_whole_targets_too(rng: Rng) -> None:
     output, target = tensor(rng.normal(size=(9, 3))), torch.from_numpy(rng.integers(0, 5, (9, 3)))
     close(LOSSES["mse"](output, target, {}), F.mse_loss(output, target.double()))
 
 
-@pytest.mark.parametrize("name", ["mse", "mae", "binary_cross_entropy"])
+@pytest.mark.parametrize("name", ["mse", "mae", "huber", "quantile", "binary_cross_entropy"])
 @pytest.mark.parametrize(("output", "target"), [((4, 2), (4,)), ((4,), (4, 1)), ((4, 1), (1, 4)), ((4, 3), (4, 2))])
 def test_shapes_that_would_broadcast_are_refused(name: str, output: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(TrainingError) as caught:
@@ -101,16 +130,31 @@ def test_members_have_a_smoothing_of_their_own_in_a_stack(rng: Rng) -> None:
         close(fused[k], expected)
 
 
+@pytest.mark.parametrize(("name", "number"), [("huber", "delta"), ("quantile", "quantile")])
+def test_members_have_a_delta_and_a_quantile_of_their_own_in_a_stack(rng: Rng, name: str, number: str) -> None:
+    output, target, own = tensor(rng.normal(size=(3, 6))), tensor(rng.normal(size=(3, 6))), tensor([0.2, 0.5, 0.9])
+    fused = vmap(LOSSES[name])(output, target, {number: own})
+    close(fused, torch.stack([LOSSES[name](output[k], target[k], {number: own[k]}) for k in range(3)]))
+
+
 def test_metrics_are_what_their_names_say(rng: Rng) -> None:
     logits, codes = tensor(rng.normal(size=(50, 3))), torch.from_numpy(rng.integers(0, 3, 50))
-    assert metric("cross_entropy", logits, codes, torch.float64) == np.mean(logits.numpy().argmax(1) == codes.numpy())
+    assert metric("cross_entropy", logits, codes, {}, torch.float64) == np.mean(
+        logits.numpy().argmax(1) == codes.numpy()
+    )
     z, binary = tensor(rng.normal(size=(50, 1))), torch.from_numpy(rng.integers(0, 2, 50))
-    assert metric("binary_cross_entropy", z, binary, torch.float64) == np.mean((z[:, 0].numpy() > 0) == binary.numpy())
+    correct = np.mean((z[:, 0].numpy() > 0) == binary.numpy())
+    assert metric("binary_cross_entropy", z, binary, {}, torch.float64) == correct
     y = tensor(rng.normal(size=50))
-    close(metric("mse", z, y, torch.float64), F.mse_loss(z[:, 0], y).sqrt())
-    close(metric("mae", z, y, torch.float64), F.l1_loss(z[:, 0], y))
-    assert metric("", z, y, torch.float64).isnan()
-    assert [metric_name(name) for name in (*LOSSES, "")] == ["accuracy", "accuracy", "rmse", "mae", ""]
+    numbers = {"scale": tensor(3.0), "quantile": tensor(0.8)}  # metrics are in the target's units all the same
+    close(metric("mse", z, y, numbers, torch.float64), F.mse_loss(z[:, 0], y).sqrt())
+    close(metric("mae", z, y, numbers, torch.float64), F.l1_loss(z[:, 0], y))
+    close(metric("huber", z, y, numbers, torch.float64), F.l1_loss(z[:, 0], y))
+    pinball = mean_pinball_loss(y.numpy(), z[:, 0].numpy(), alpha=0.8)
+    assert float(metric("quantile", z, y, numbers, torch.float64)) == pytest.approx(pinball)
+    assert metric("", z, y, {}, torch.float64).isnan()
+    names = ["accuracy", "accuracy", "rmse", "mae", "mae", "pinball", ""]
+    assert [metric_name(name) for name in (*LOSSES, "")] == names
 
 
 def test_extreme_logits_give_finite_losses() -> None:

@@ -188,7 +188,7 @@ def validate(
         target = problem.data.targets[torch.from_numpy(rows[k]).to(output.device)]
         numbers = {name: number[k] for name, number in loss_numbers.items() if name != "label_smoothing"}
         losses.append(problem.loss(output, target, numbers).to(real))
-        metrics.append(metric(problem.loss_name, output, target, real).to(nothing))
+        metrics.append(metric(problem.loss_name, output, target, numbers, real).to(nothing))
     return torch.stack(losses), torch.stack(metrics)
 
 

@@ -46,6 +46,11 @@ def loss_numbers(
     smoothing = column(members, lambda spec: spec.loss.label_smoothing)
     if smoothing.any():
         numbers["label_smoothing"] = smoothing
+    match members[0].spec.loss.name:
+        case "huber":
+            numbers["delta"] = column(members, lambda spec: spec.loss.delta)
+        case "quantile":
+            numbers["quantile"] = column(members, lambda spec: spec.loss.quantile)
     if scale is not None:
         numbers["scale"] = torch.from_numpy(scale)
     if class_weights is not None:

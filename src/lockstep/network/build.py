@@ -6,6 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lockstep.network.checks import check_pair
 from lockstep.network.families import make_body, wants
 from lockstep.network.heads import fit_head
 from lockstep.network.preprocess import DataShape, fit_preprocess, kind_of
@@ -33,8 +34,9 @@ def build(
     """A fresh network whose preprocessing and units are fitted on the given (training) rows.
 
     Everything that depends on these rows is a buffer; the structure depends on ``spec``, ``classes`` and ``data``
-    alone. Weights are drawn from torch's global stream.
+    alone. Weights are drawn from torch's global stream. Raises ``SpecError`` where body and head do not go together.
     """
+    check_pair(spec.model, loss)
     preprocess = fit_preprocess(spec.preprocess, data, wants(spec.model, kind_of(data)), inputs)
     body, features = make_body(spec.model, preprocess.shape)
     return Network(preprocess, body, fit_head(loss, features, classes, target))

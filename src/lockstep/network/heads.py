@@ -15,8 +15,9 @@ LOSS_OF_TASK = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy",
 LOSSES_FOR_TASK = {
     "binary": ("binary_cross_entropy", "cross_entropy"),
     "multiclass": ("cross_entropy",),
-    "regression": ("mse", "mae"),
+    "regression": ("mse", "mae", "huber", "quantile"),
 }
+OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
 
 
 class Logits(nn.Linear):
@@ -46,10 +47,24 @@ def loss_for(task: Task, wanted: str) -> str:
         return LOSS_OF_TASK[task]
     if wanted not in LOSSES_FOR_TASK[task]:
         raise SpecError(
-            f"loss.name must suit the task: a {task} target takes {' or '.join(LOSSES_FOR_TASK[task])}, "
-            f"however: {wanted}."
+            f"loss.name must suit the task: a {task} target takes {one_of(LOSSES_FOR_TASK[task])}, "
+            f"however: {wanted}, {why_not(task, wanted)}."
         )
     return wanted
+
+
+def one_of(names: tuple[str, ...]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def why_not(task: Task, loss: str) -> str:
+    """Why the loss does not suit the task."""
+    if task == "regression":
+        return "which compares probabilities of classes, and the target is a number"
+    if loss in OF_CLASSES:
+        return "whose one sigmoid says yes or no, and there are three classes or more"
+    return "which is a distance between numbers, and classes have none"
 
 
 def fit_head(loss: str, features: int, classes: int, target: NDArray[Any]) -> nn.Module:

@@ -1,8 +1,8 @@
 """Losses on logits, for one member: (output, target, numbers) → a number. ``numbers`` are the member's own scalars.
 
 Each is its ``torch.nn.functional`` namesake with mean reduction, with two differences: what torch takes as a Python
-number (label smoothing) may be a tensor here, so that it can differ from member to member in a stack; and the
-regression losses divide the error by ``scale``, the spread of the target on the member's training rows.
+number (label smoothing, Huber's delta) may be a tensor here, so that it can differ from member to member in a stack;
+and the regression losses divide the error by ``scale``, the spread of the target on the member's training rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -66,16 +66,32 @@ def binary_cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> Te
 
 def mse(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
     """Mean squared error, in units of the squared ``scale``."""
-    output, target = _align(output, target)
-    error = output - target
-    return (error if "scale" not in numbers else error / numbers["scale"]).square().mean()
+    return _error(output, target, numbers).square().mean()
 
 
 def mae(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
     """Mean absolute error, in units of ``scale``."""
+    return _error(output, target, numbers).abs().mean()
+
+
+def huber(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """``e²/2`` up to ``|e| = δ``, ``δ(|e| − δ/2)`` beyond (Huber 1964); ``e`` and ``delta`` in units of ``scale``."""
+    size, delta = _error(output, target, numbers).abs(), numbers.get("delta", 1.0)
+    return torch.where(size <= delta, size.square() / 2, delta * (size - delta / 2)).mean()
+
+
+def quantile(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """Pinball loss: ``q·e`` where the target lies ``e`` above the output, ``(1 − q)·|e|`` where it lies below, in units
+    of ``scale``. Its minimum is the ``quantile`` q of the target (Koenker and Bassett 1978)."""
+    below, q = -_error(output, target, numbers), numbers.get("quantile", 0.5)
+    return torch.maximum(q * below, (q - 1) * below).mean()
+
+
+def _error(output: Tensor, target: Tensor, numbers: Numbers) -> Tensor:
+    """Output less target, in units of ``scale``."""
     output, target = _align(output, target)
-    error = (output - target).abs().mean()
-    return error if "scale" not in numbers else error / numbers["scale"]
+    error = output - target
+    return error / numbers["scale"] if "scale" in numbers else error
 
 
 def _align(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,16 +111,25 @@ LOSSES: dict[str, LossFunction] = {
     "binary_cross_entropy": binary_cross_entropy,
     "mse": mse,
     "mae": mae,
+    "huber": huber,
+    "quantile": quantile,
 }
+METRICS = {
+    "cross_entropy": "accuracy", "binary_cross_entropy": "accuracy", "mse": "rmse", "mae": "mae", "huber": "mae",
+    "quantile": "pinball",
+}  # fmt: skip
 
 
 def metric_name(loss: str) -> str:
-    """The metric that is reported beside a loss while training."""
-    return {"cross_entropy": "accuracy", "binary_cross_entropy": "accuracy", "mse": "rmse", "mae": "mae"}.get(loss, "")
+    """The metric that is reported beside a loss while training; empty for a user's own loss."""
+    return METRICS.get(loss, "")
 
 
-def metric(loss: str, output: Tensor, target: Tensor, real: torch.dtype) -> Tensor:
-    """That metric for one member, as ``real``: ``output`` ``[N, …]``, ``target`` ``[N]``; NaN where there is none."""
+def metric(loss: str, output: Tensor, target: Tensor, numbers: Numbers, real: torch.dtype) -> Tensor:
+    """That metric for one member, as ``real``: ``output`` ``[N, …]``, ``target`` ``[N]``; NaN where there is none.
+
+    Regression metrics are in the target's own units.
+    """
     match loss:
         case "cross_entropy":
             return (output.argmax(1) == target).to(real).mean()
@@ -112,9 +137,9 @@ def metric(loss: str, output: Tensor, target: Tensor, real: torch.dtype) -> Tens
             output, target = _align(output, target)
             return ((output > 0) == (target > 0.5)).to(real).mean()
         case "mse":
-            output, target = _align(output, target)
-            return (output.to(real) - target.to(real)).square().mean().sqrt()
-        case "mae":
-            output, target = _align(output, target)
-            return (output.to(real) - target.to(real)).abs().mean()
+            return mse(output.to(real), target.to(real), {}).sqrt()
+        case "mae" | "huber":
+            return mae(output.to(real), target.to(real), {})
+        case "quantile":
+            return quantile(output.to(real), target.to(real), {"quantile": numbers["quantile"]})
     return torch.tensor(float("nan"))

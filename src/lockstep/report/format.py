@@ -27,7 +27,18 @@ SHARES = frozenset(
     ]
 )
 LOWER_IS_BETTER = frozenset(
-    ["log_loss", "brier", "calibration_error", "rmse", "mae", "mse", "mape", "median_absolute_error", "max_error"]
+    [
+        "log_loss",
+        "brier",
+        "calibration_error",
+        "rmse",
+        "mae",
+        "mse",
+        "mape",
+        "median_absolute_error",
+        "max_error",
+        "pinball",
+    ]
 )
 NAMES = {
     "accuracy": "accuracy",
@@ -39,6 +50,7 @@ NAMES = {
     "mse": "MSE",
     "r2": "R²",
     "mcc": "Matthews correlation",
+    "pinball": "pinball loss",
 }
 MEANINGS = {
     "accuracy": "share of rows predicted right",
@@ -54,6 +66,7 @@ MEANINGS = {
     "rmse": "root of the mean squared error, in the target's unit",
     "mae": "mean absolute error, in the target's unit",
     "mse": "mean squared error",
+    "pinball": "mean error, weighted by the quantile's level on the side it is on, in the target's unit",
     "r2": "share of the target's variance explained",
     "mcc": "correlation of predicted and true classes",
 }

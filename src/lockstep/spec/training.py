@@ -9,7 +9,7 @@ from lockstep.spec.optimizers import AdamW, Optimizer
 from lockstep.spec.schedules import CosineAnnealingLR, Schedule
 
 S = TypeVar("S", bound=Frozen)
-LossName = Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae"]
+LossName = Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae", "huber", "quantile"]
 
 
 def integers(value: Any) -> Any:
@@ -53,12 +53,16 @@ class Loss(Frozen):
     """What is minimised. ``auto`` follows the task; losses work on logits.
 
     ``class_weights`` is ``"balanced"`` (inverse frequency, mean 1 over rows) or one weight per class in the order of
-    the classes. ``label_smoothing`` is torch's: the target is ``(1 − ε)·onehot + ε/C``.
+    the classes. ``label_smoothing`` is torch's: the target is ``(1 − ε)·onehot + ε/C``. ``delta`` is where ``huber``
+    turns from squared to absolute error (in ``fit``, in units of the target's spread); ``quantile`` is the level that
+    the ``quantile`` loss makes the network predict.
     """
 
     name: LossName = "auto"
     label_smoothing: Annotated[Number, in_range(least=0, below=1)] = 0.0
     class_weights: ClassWeights = None
+    delta: Annotated[Number, in_range(above=0)] = 1.0
+    quantile: Annotated[Number, in_range(above=0, below=1)] = 0.5
 
 
 class Training(Frozen):
