@@ -19,7 +19,22 @@ if TYPE_CHECKING:
     from lockstep.jobs.run import Run, load
     from lockstep.jobs.train import Result, train
     from lockstep.runs import list_runs
-    from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, ExponentialLR, Loss, RMSprop, StepLR, Vary
+    from lockstep.spec import (
+        SGD,
+        Adam,
+        AdamW,
+        Constant,
+        CosineAnnealingLR,
+        CosineWarmup,
+        Coslog4,
+        ExponentialLR,
+        Loss,
+        OneCycleLR,
+        ReduceLROnPlateau,
+        RMSprop,
+        StepLR,
+        Vary,
+    )
     from lockstep.spec.recipes import Recipe
 
     __version__: str
@@ -30,11 +45,15 @@ __all__ = [
     "AdamW",
     "Constant",
     "CosineAnnealingLR",
+    "CosineWarmup",
+    "Coslog4",
     "DataError",
     "ExponentialLR",
     "LockstepError",
     "Loss",
+    "OneCycleLR",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Result",
     "Run",
     "RunError",
@@ -73,9 +92,13 @@ _HOME = {
             "AdamW",
             "Constant",
             "CosineAnnealingLR",
+            "CosineWarmup",
+            "Coslog4",
             "ExponentialLR",
             "Loss",
+            "OneCycleLR",
             "RMSprop",
+            "ReduceLROnPlateau",
             "StepLR",
             "Vary",
         )

@@ -5,9 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lockstep.optim import clip_factors, epoch_rates, rule_for, unfinished
-from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR, ExponentialLR, Optimizer, RMSprop, StepLR
+from lockstep.optim import Rule, averaging, clip_factors, epoch_momenta, epoch_rates, rule_for, sparing
+from lockstep.spec import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    CosineAnnealingLR,
+    ExponentialLR,
+    OneCycleLR,
+    Optimizer,
+    RMSprop,
+    StepLR,
+)
 
 K, SHAPES, EPOCHS, STEPS = 5, ((3, 4), (4,), ()), 10, 5
 P = sum(int(np.prod(shape)) for shape in SHAPES)
@@ -57,10 +69,11 @@ SCHEDULES = {
     "cosine": CosineAnnealingLR(),
     "cosine shorter than the run": CosineAnnealingLR(T_max=4, eta_min=1e-4),
     "cosine longer than the run": CosineAnnealingLR(T_max=25),
+    "one cycle, of rate and momentum": OneCycleLR(base_momentum=0.6),
 }
 
 
-def torch_optimizer(spec: Optimizer, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+def torch_optimizer(spec: Optimizer, parameters: list[Any]) -> torch.optim.Optimizer:
     match spec:
         case SGD():
             return torch.optim.SGD(
@@ -83,6 +96,9 @@ def torch_schedule(spec: Any, optimizer: torch.optim.Optimizer) -> Any:
             return torch.optim.lr_scheduler.StepLR(optimizer, spec.step_size, spec.gamma)
         case ExponentialLR():
             return torch.optim.lr_scheduler.ExponentialLR(optimizer, spec.gamma)
+        case OneCycleLR():
+            top = optimizer.param_groups[0]["lr"]
+            return torch.optim.lr_scheduler.OneCycleLR(optimizer, top, EPOCHS * STEPS, base_momentum=0.6)
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.T_max or EPOCHS, spec.eta_min)
 
 
@@ -109,12 +125,17 @@ def test_over_50_steps_every_member_moves_as_its_own_torch_optimiser_moves_it(
         for name, value in specs[0]._fields().items()
         if isinstance(value, float)
     }
-    eta = torch.full((K,), getattr(SCHEDULES[schedule], "eta_min", 0.0), dtype=torch.float64)
-    gamma = torch.full((K,), getattr(SCHEDULES[schedule], "gamma", 1.0), dtype=torch.float64)
+    own_numbers = {
+        name: torch.full((K,), value, dtype=torch.float64)
+        for name, value in SCHEDULES[schedule]._fields().items()
+        if isinstance(value, float)
+    }
     for epoch in range(EPOCHS):
-        given_rates = {"lr": numbers["lr"], "eta_min": eta, "gamma": gamma}
-        rates = epoch_rates(SCHEDULES[schedule], given_rates, epoch, EPOCHS, STEPS)
-        factors = rule.coefficients(numbers, rates, epoch * STEPS)
+        given_numbers = own_numbers | {"lr": numbers["lr"]}
+        rates = epoch_rates(SCHEDULES[schedule], given_numbers, epoch, EPOCHS, STEPS)
+        momenta = epoch_momenta(SCHEDULES[schedule], given_numbers, epoch, EPOCHS, STEPS)
+        moved = {} if momenta is None else {"momentum": momenta, "beta1": momenta}
+        factors = rule.coefficients(numbers | moved, rates, epoch * STEPS)
         for s in range(STEPS):
             grads = gradients(params, targets, noise[epoch * STEPS + s])
             rule.update(params, grads, moments, {name: factor[s][:, None] for name, factor in factors.items()})
@@ -127,8 +148,69 @@ def test_over_50_steps_every_member_moves_as_its_own_torch_optimiser_moves_it(
             for s in range(STEPS):
                 own.grad = gradients(own, targets[k], noise[epoch * STEPS + s, k])
                 optimizer.step()
-            scheduler.step()
+                if isinstance(SCHEDULES[schedule], OneCycleLR):
+                    scheduler.step()
+            if not isinstance(SCHEDULES[schedule], OneCycleLR):
+                scheduler.step()
         assert float((params[k] - own).norm() / own.norm()) < 1e-12, spec
+
+
+@pytest.mark.parametrize("case", [case for case, (_, given) in CASES.items() if "weight_decay" in given])
+def test_a_spared_parameter_is_in_a_group_of_torchs_without_weight_decay(case: str, rng: np.random.Generator) -> None:
+    kind, given = CASES[case]
+    specs = [draw(kind, rng, **given) for _ in range(K)]
+    start, targets = torch.from_numpy(rng.normal(size=(2, K, P)))
+    decayed = torch.from_numpy(rng.integers(0, 2, P)).double()
+    moved, _ = moved_by(sparing(rule_for(specs[0]), decayed), specs, start, targets)
+    for k, spec in enumerate(specs):
+        groups = [
+            {"params": [start[k, decayed == on].clone()]} | ({} if on else {"weight_decay": 0.0}) for on in (1, 0)
+        ]
+        optimizer = torch_optimizer(spec, groups)
+        for _ in range(50):
+            for on, group in zip((1, 0), groups, strict=True):
+                (own,) = group["params"]
+                own.grad = torch.tanh(own - targets[k, decayed == on])
+            optimizer.step()
+        for on, group in zip((1, 0), groups, strict=True):
+            torch.testing.assert_close(moved[k, decayed == on], group["params"][0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_average_beside_the_weights_is_torchs_averaged_model(case: str, rng: np.random.Generator) -> None:
+    kind, given = CASES[case]
+    specs, decays = [draw(kind, rng, **given) for _ in range(K)], torch.from_numpy(rng.uniform(0, 0.999, K))
+    start, targets = torch.from_numpy(rng.normal(size=(2, K, P)))
+    moved, moments = moved_by(averaging(rule_for(specs[0])), specs, start, targets, ema=decays)
+    for k, spec in enumerate(specs):
+        own = torch.nn.Parameter(start[k].clone())
+        module = torch.nn.ParameterList([own])
+        average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(float(decays[k])))
+        optimizer = torch_optimizer(spec, list(module.parameters()))
+        for _ in range(50):
+            own.grad = torch.tanh(own.detach() - targets[k])
+            optimizer.step()
+            average.update_parameters(module)
+        torch.testing.assert_close(moved[k], own.detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(moments["average"][k], next(average.parameters()).detach(), rtol=1e-12, atol=1e-12)
+
+
+def moved_by(
+    rule: Rule, specs: list[Optimizer], start: torch.Tensor, targets: torch.Tensor, **more: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The weights after 50 steps of one rate, told to the rule in two parts as two epochs would be; the moments."""
+    params, moments = start.clone(), {name: torch.zeros_like(start) for name in rule.moments}
+    numbers = {
+        name: torch.tensor([getattr(spec, name) for spec in specs], dtype=torch.float64)
+        for name, value in specs[0]._fields().items()
+        if isinstance(value, float)
+    }
+    for taken in (0, 25):
+        factors = rule.coefficients(numbers | more, numbers["lr"].expand(25, -1), taken)
+        for s in range(25):
+            grads = torch.tanh(params - targets)
+            rule.update(params, grads, moments, {name: factor[s][:, None] for name, factor in factors.items()})
+    return params, moments
 
 
 def test_members_of_different_optimisers_have_different_rules() -> None:
@@ -179,10 +261,3 @@ def test_an_infinite_limit_clips_nothing_and_no_gradient_stays_none() -> None:
 def test_a_clipped_gradient_is_never_longer_than_its_limit(rng: np.random.Generator) -> None:
     norms, limits = torch.from_numpy(rng.uniform(0, 10, 100)), torch.from_numpy(rng.uniform(0, 10, 100))
     assert (norms * clip_factors(norms, limits) <= limits).all()
-
-
-def test_a_schedule_that_the_run_will_not_finish_is_named() -> None:
-    assert unfinished(CosineAnnealingLR(T_max=200), 100) == "T_max=200"
-    assert unfinished(StepLR(step_size=30), 30) == "step_size=30"
-    finished = (CosineAnnealingLR(), CosineAnnealingLR(T_max=100), StepLR(step_size=30), ExponentialLR(gamma=0.9))
-    assert [unfinished(schedule, 100) for schedule in finished] == [None] * 4

@@ -9,7 +9,7 @@ from lockstep.errors import LockstepError, SpecError
 from lockstep.spec import SGD, AdamW, FitSpec, Vary
 from lockstep.spec.recipes import find_recipe
 
-ADAM = "name, lr, beta1, beta2, eps, weight_decay"
+ADAM = "name, lr, beta1, beta2, eps, weight_decay, decay_vectors"
 # path, value, the sentence before "however" and, where it is not the whole value, behind a bar what is shown of it
 WRONG: list[tuple[str, Any, str]] = [
     ("loss.name", "hinge", "loss.name must be 'auto', 'cross_entropy', 'binary_cross_entropy', 'mse' or 'mae'"),
@@ -22,7 +22,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("loss.class_weights", [], "loss.class_weights must be 'balanced' or one number > 0 per class"),
     ("optimizer", "adam", "optimizer must hold settings by name, one of them called name"),
     ("optimizer", {"lr": 1}, "optimizer must have a name among 'sgd', 'rmsprop', 'adam', 'adamw'"),
-    ("schedule.name", "stairs", "schedule must have a name among 'constant', 'step', 'exponential', 'cosine'"),
+    (
+        "schedule.name",
+        "stairs",
+        "schedule must have a name among 'constant', 'step', 'exponential', 'cosine', 'cosine_warmup', 'one_cycle', "
+        "'coslog4', 'plateau'",
+    ),
     ("schedule", {"name": "cosine", "T_max": 1.5}, "schedule.T_max must be a whole number | 1.5"),
     ("schedule", {"name": "cosine", "eta_min": float("nan")}, "schedule.eta_min must be >= 0 | nan"),
     ("training.epochs", 0, "training.epochs must be >= 1"),

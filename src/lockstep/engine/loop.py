@@ -15,12 +15,12 @@ from lockstep.engine.forward import outputs_on_own_rows
 from lockstep.engine.population import Member
 from lockstep.engine.records import EpochRecord, Floats, Observer
 from lockstep.engine.stack import Stack, Tensors
-from lockstep.engine.state import Best, State, fresh_best, fresh_state, measured_dtype
+from lockstep.engine.state import Best, State, fresh_best, fresh_state, measured_dtype, rule_of
 from lockstep.engine.step import Resident, make_step
 from lockstep.engine.streams import epoch_rows
-from lockstep.engine.tables import epoch_tables
+from lockstep.engine.tables import epoch_tables, next_plateau, start_of_plateau
 from lockstep.network.losses import LossFunction, metric, metric_name
-from lockstep.optim import rule_for
+from lockstep.optim import Plateau
 from lockstep.spec import Training
 
 Ended = Literal["finished", "stopped early", "diverged", "interrupted"]
@@ -55,13 +55,17 @@ class Finished:
 
 @dataclass
 class Progress:
-    """How far a stack has got: ``active`` are the positions still training, in the order of ``state`` and ``best``."""
+    """How far a stack has got: ``active`` are the positions still training, in the order of ``state`` and ``best``.
+
+    ``plateau`` is what the schedule remembers, if it is one that follows the members' losses.
+    """
 
     epoch: int
     active: list[int]
     state: State
     best: Best
     finished: dict[int, Finished] = field(default_factory=dict)
+    plateau: Plateau | None = None
 
     def weights(self) -> dict[int, Finished]:
         """The best weights of every member so far, by position; those still training are ``interrupted`` here."""
@@ -89,12 +93,13 @@ class Progress:
         if len(rows) < len(self.active):
             keep = torch.tensor(rows, dtype=torch.int64, device=self.state.params.device)
             self.state, self.best = self.state.rows(keep), self.best.rows(keep)
+            self.plateau = self.plateau and self.plateau.rows(keep.cpu())
             self.active = [self.active[row] for row in rows]
 
 
 def start(stack: Stack, members: Sequence[Member]) -> Progress:
-    rule = rule_for(members[0].spec.optimizer)
-    return Progress(0, list(range(len(members))), fresh_state(stack, rule), fresh_best(stack))
+    state = fresh_state(stack, rule_of(members[0].spec, stack))
+    return Progress(0, list(range(len(members))), state, fresh_best(stack), plateau=start_of_plateau(members))
 
 
 def train_stack(
@@ -113,7 +118,7 @@ def train_stack(
     when it says so, the epoch ends there, is measured as any other, and the run is over.
     """
     spec = members[0].spec
-    rule = rule_for(spec.optimizer)
+    rule = rule_of(spec, stack)
     step = EXECUTORS[problem.executor](make_step(stack, problem.data, problem.loss, rule))
     began = time.perf_counter()
 
@@ -123,7 +128,9 @@ def train_stack(
         own_loss = {name: number[progress.active] for name, number in problem.loss_numbers.items()}
         rows = torch.from_numpy(epoch_rows(running, progress.epoch, problem.steps, problem.batch_size))
         rows = rows.to(stack.params.device)
-        tables, rates = epoch_tables(running, rule, stack.places, own_loss, progress.epoch, problem.steps, stack.params)
+        tables, rates = epoch_tables(
+            running, rule, stack.places, own_loss, progress.epoch, problem.steps, stack.params, progress.plateau
+        )
 
         losses, norms = [], []
         for s in range(problem.steps):
@@ -145,6 +152,7 @@ def train_stack(
         better = healthy & ((monitor < progress.best.monitor) | (not judged))
         progress.epoch += 1
         progress.best = progress.best.updated(better, progress.state, monitor, progress.epoch)
+        progress.plateau = next_plateau(progress.plateau, running, monitor if judged else train_loss)
 
         best_epoch = progress.best.epoch.cpu().numpy().copy()
         ended = endings(progress.epoch, best_epoch, healthy.cpu().numpy(), spec.training, interrupted)
@@ -154,7 +162,7 @@ def train_stack(
             epoch=progress.epoch, epochs=spec.training.epochs, partial=interrupted,
             members=np.array([member.index for member in running]), metric=metric_name(problem.loss_name),
             train_loss=host(train_loss), valid_loss=host(valid_loss), valid_metric=host(valid_metric),
-            lr=rates.numpy(), grad_norm=host(layer_norms.norm(dim=2).mean(0)),
+            lr=rates[len(losses) - 1].numpy(), grad_norm=host(layer_norms.norm(dim=2).mean(0)),
             layers=stack.layout.names, layer_grad_norms=host(layer_norms.mean(0)), best_epoch=best_epoch,
             ended={running[row].index: reason for row, reason in ended.items()},
             seconds=now - epoch_began, elapsed=now - began,
@@ -182,7 +190,7 @@ def validate(
     if any(len(member.valid_rows) == 0 for member in members):
         return nothing, nothing
     rows = [member.valid_rows for member in members]
-    outputs = outputs_on_own_rows(stack, state.params, state.buffers, problem.data, rows)
+    outputs = outputs_on_own_rows(stack, state.weights, state.buffers, problem.data, rows)
     losses, metrics = [], []
     for k, output in enumerate(outputs):
         target = problem.data.targets[torch.from_numpy(rows[k]).to(output.device)]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lockstep.engine.stack import Stack, Tensors
-from lockstep.optim import Rule
+from lockstep.engine.stack import Layout, Stack, Tensors
+from lockstep.optim import Rule, averaging, rule_for, sparing
+from lockstep.spec import TrainSpec
 
 
 @dataclass
@@ -16,6 +17,11 @@ class State:
     params: Tensor
     buffers: Tensors
     moments: Tensors
+
+    @property
+    def weights(self) -> Tensor:
+        """What is validated, kept and taken out: the moving average where there is one, else the parameters."""
+        return self.moments.get("average", self.params)
 
     def rows(self, keep: Tensor) -> "State":
         """The members at the given positions alone."""
@@ -38,7 +44,7 @@ class Best:
     def updated(self, better: Tensor, state: State, monitor: Tensor, epoch: int) -> "Best":
         """With the rows in ``better`` ``[K]`` replaced. A new object: an interruption leaves the old one whole."""
         return Best(
-            choose(better, state.params, self.params),
+            choose(better, state.weights, self.params),
             {name: choose(better, state.buffers[name], old) for name, old in self.buffers.items()},
             torch.where(better, monitor, self.monitor),
             torch.where(better, epoch, self.epoch),
@@ -52,6 +58,21 @@ class Best:
 def choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Row by row: ``new`` where ``mask`` ``[K]``, else ``old``."""
     return torch.where(mask.view(-1, *(1,) * (new.dim() - 1)), new, old)
+
+
+def rule_of(spec: TrainSpec, stack: Stack) -> Rule:
+    """How the members of a stack are updated: their optimiser, sparing biases and norms its weight decay where the spec
+    says so, and with a moving average of the weights where it asks for one."""
+    rule = rule_for(spec.optimizer)
+    if not spec.optimizer.decay_vectors:
+        rule = sparing(rule, matrices(stack.layout).to(stack.params))
+    return rule if spec.training.ema is None else averaging(rule)
+
+
+def matrices(layout: Layout) -> Tensor:
+    """``[P]``: 1 where a parameter of ONE network has two dimensions or more, 0 for biases and the gains of norms."""
+    ones = [float(len(shape) > 1) for shape in layout.shapes]
+    return torch.tensor(ones).repeat_interleave(torch.tensor(layout.sizes))
 
 
 def fresh_state(stack: Stack, rule: Rule) -> State:

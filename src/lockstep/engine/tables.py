@@ -15,8 +15,8 @@ from lockstep.engine.population import Member
 from lockstep.engine.stack import Tensors
 from lockstep.engine.step import Numbers
 from lockstep.network.layers.dropout import dropout_keys
-from lockstep.optim import Rule, epoch_rates
-from lockstep.spec import Frozen, TrainSpec
+from lockstep.optim import Plateau, Rule, after_epoch, epoch_momenta, epoch_rates, fresh_plateau
+from lockstep.spec import Frozen, ReduceLROnPlateau, TrainSpec
 
 
 def column(members: Sequence[Member], read: Callable[[TrainSpec], Any]) -> Tensor:
@@ -59,17 +59,45 @@ def loss_numbers(
     return {name: number.to(dtype).to(device) for name, number in numbers.items()}
 
 
+def start_of_plateau(members: Sequence[Member]) -> Plateau | None:
+    """What ``ReduceLROnPlateau`` starts from; None for other schedules."""
+    if not isinstance(members[0].spec.schedule, ReduceLROnPlateau):
+        return None
+    return fresh_plateau(column(members, lambda spec: spec.optimizer.lr))
+
+
+def next_plateau(plateau: Plateau | None, members: Sequence[Member], value: Tensor) -> Plateau | None:
+    """What ``ReduceLROnPlateau`` makes of an epoch's value ``[K]``, smaller is better; None for other schedules."""
+    schedule = members[0].spec.schedule
+    if plateau is None or not isinstance(schedule, ReduceLROnPlateau):
+        return None
+    return after_epoch(schedule, numbers_of(members, lambda spec: spec.schedule), plateau, value.cpu().double())
+
+
 def epoch_tables(
-    members: Sequence[Member], rule: Rule, places: int, losses: dict[str, Tensor], epoch: int, steps: int, like: Tensor
+    members: Sequence[Member],
+    rule: Rule,
+    places: int,
+    losses: dict[str, Tensor],
+    epoch: int,
+    steps: int,
+    like: Tensor,
+    plateau: Plateau | None = None,
 ) -> tuple[list[Numbers], Tensor]:
-    """The ``Numbers`` of each step of epoch ``epoch`` (from 0), typed and placed as ``like``; the last rates ``[K]``.
+    """The ``Numbers`` of each step of epoch ``epoch`` (from 0), typed and placed as ``like``; the rates ``[S, K]``.
 
     ``losses`` are the loss's numbers, which stay the same.
     """
     spec = members[0].spec
     optimizer = numbers_of(members, lambda spec: spec.optimizer)
-    schedule = numbers_of(members, lambda spec: spec.schedule) | {"lr": optimizer["lr"]}
-    rates = epoch_rates(spec.schedule, schedule, epoch, spec.training.epochs, steps)
+    schedule = numbers_of(members, lambda spec: spec.schedule)
+    schedule["lr"] = optimizer["lr"] if plateau is None else plateau.rate
+    when = (epoch, spec.training.epochs, steps)
+    rates, momenta = epoch_rates(spec.schedule, schedule, *when), epoch_momenta(spec.schedule, schedule, *when)
+    if momenta is not None:
+        optimizer["beta1" if "beta1" in optimizer else "momentum"] = momenta
+    if spec.training.ema is not None:
+        optimizer["ema"] = column(members, lambda spec: spec.training.ema)
     factors = rule.coefficients(optimizer, rates, epoch * steps)
     names, table = list(factors), torch.stack(list(factors.values()), dim=1).to(like.device, like.dtype)
     seeds = np.array([member.seed for member in members])
@@ -81,4 +109,4 @@ def epoch_tables(
             losses, keys[s], {name: row[:, None] for name, row in zip(names, table[s].unbind(0), strict=True)}, clip
         )
         for s in range(steps)
-    ], rates[-1]
+    ], rates

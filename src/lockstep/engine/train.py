@@ -13,6 +13,7 @@ from lockstep.engine.population import Member, Population
 from lockstep.engine.records import Observer
 from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.errors import TrainingError
+from lockstep.spec import Frozen
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -93,7 +94,13 @@ def train_population(
 def kinds(member: Member) -> tuple[object, ...]:
     """What of a member's spec is structure, and not a number that can differ within a stack."""
     spec = member.spec
-    return (type(spec.optimizer), getattr(spec.optimizer, "nesterov", None), type(spec.schedule))
+    return tuple(map(fixed, (spec.optimizer, spec.schedule, spec.training)))
+
+
+def fixed(piece: Frozen) -> tuple[object, ...]:
+    """A piece of a spec with the numbers left out."""
+    fields = piece._fields().items()
+    return (type(piece), *((name, float if isinstance(value, float) else value) for name, value in fields))
 
 
 def rows(numbers: Tensors, positions: Sequence[int]) -> dict[str, Tensor]:

@@ -24,11 +24,12 @@ from lockstep.data import (
     read,
     split_keys,
 )
+from lockstep.engine.population import Population, make_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.progress import Display
 from lockstep.optim import unfinished
-from lockstep.spec import DataSpec, FitSpec, TrainSpec, parse_assignments, read_settings
+from lockstep.spec import DataSpec, FitSpec, parse_assignments, read_settings
 from lockstep.spec.fit import merge, nest
 from lockstep.spec.recipes import find_recipe
 
@@ -154,7 +155,8 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
         times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
-    findings = [*findings, *few_test_rows(splits), *long_schedule(spec)]
+    population = make_population(spec, [(fold.train, fold.valid) for fold in splits.folds])
+    findings = [*findings, *few_test_rows(splits), *long_schedules(population)]
     found = (*findings, *leaks, *check_rows(encoded, splits, schema), *check_groups(groups, splits, spec.data.group))
     for finding in found:
         show.finding(finding)
@@ -195,18 +197,18 @@ def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | N
     ]  # fmt: skip
 
 
-def long_schedule(spec: TrainSpec) -> list[Finding]:
-    """A schedule that the run will not finish: its rate never gets to where it was meant to go."""
-    setting = unfinished(spec.schedule, spec.training.epochs)
-    if setting is None:
-        return []
+def long_schedules(population: Population) -> list[Finding]:
+    """The schedules that the run will not finish: their rates never get to where they were meant to go."""
+    specs = {(member.spec.schedule, member.spec.training.epochs): member.spec for member in population.training}
+    unmet = {spec: unfinished(*key, population.steps) for key, spec in specs.items()}
     return [
         Finding(
             severity="warning", code="schedule-unfinished", subject=f"schedule {spec.schedule.name}",
-            what="The learning-rate schedule is longer than the run.",
-            evidence=f"{setting}, and the run has {spec.training.epochs} epochs",
+            what="The learning-rate schedule is longer than the run.", evidence=evidence,
             remedy="Shorten it, or train longer: --epochs.",
         )
+        for spec, evidence in unmet.items()
+        if evidence
     ]  # fmt: skip
 
 

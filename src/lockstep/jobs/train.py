@@ -22,7 +22,7 @@ from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import Trained, make_modules, pick_device, train_population
 from lockstep.errors import SpecError, TrainingError
 from lockstep.jobs.interrupt import stop_on_interrupt
-from lockstep.jobs.prepare import long_schedule
+from lockstep.jobs.prepare import long_schedules
 from lockstep.jobs.progress import progress
 from lockstep.jobs.tensors import joined, unpack
 from lockstep.network.losses import LOSSES, LossFunction
@@ -94,6 +94,7 @@ def train(
     epochs: int = 100,
     batch_size: int | None = None,
     clip_norm: Any = None,
+    ema: Any = None,
     patience: int | None = None,
     folds: int | None = None,
     seeds: int = 1,
@@ -109,7 +110,8 @@ def train(
     size it then is; 128 otherwise); ``valid`` likewise. A list where a number belongs is an axis of candidates.
     Without ``valid``, ``folds=n`` cross-validates. ``loss`` is a name, a ``Loss`` or a function (output, target) → mean
     loss. ``schedule=None`` keeps the rate. Each member keeps the weights of its best epoch by validation loss (the last
-    epoch without validation rows) and stops after ``patience`` epochs without a better one.
+    epoch without validation rows) and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a
+    moving average of the weights, which is then what is judged and kept.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
@@ -126,7 +128,7 @@ def train(
         loss=loss_spec,
         optimizer=optimizer,
         schedule=schedule or Constant(),
-        training=Training(epochs=epochs, batch_size=batch_size, clip_norm=clip_norm, patience=patience),
+        training=Training(epochs=epochs, batch_size=batch_size, clip_norm=clip_norm, ema=ema, patience=patience),
         population=Population(folds=folds or 1, seeds=seeds, seed=seed, members=members),
     )
     rows = len(targets)
@@ -148,7 +150,7 @@ def train(
     )  # fmt: skip
     history = History(population.identities)
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
-        for finding in long_schedule(spec):
+        for finding in long_schedules(population):
             show.finding(finding)
         trained = train_population(population, modules, problem, where, observers=[history, show], stop=stop)
     return Result(population.training, history.frame(), trained)

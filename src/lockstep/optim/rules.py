@@ -6,7 +6,7 @@ of one step to ``[K, P]`` tensors in place. What changes from step to step is th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,9 +21,9 @@ class Rule:
     """One optimiser over a stack.
 
     ``moments`` names its state tensors, each ``[K, P]`` and zero at the start. ``coefficients(numbers, rates, taken)``
-    takes ``numbers`` ``[K]``, ``rates`` ``[S, K]`` and the count of steps already taken, all float64, and returns
-    ``[S, K]`` tensors. ``update(params, grads, moments, factors)`` changes ``params`` and ``moments`` in place;
-    ``factors`` are ``[K, 1]``.
+    takes ``numbers`` ``[K]`` (or ``[S, K]``, for one that a schedule moves), ``rates`` ``[S, K]`` and the count of
+    steps already taken, all float64, and returns ``[S, K]`` tensors. ``update(params, grads, moments, factors)``
+    changes ``params`` and ``moments`` in place; ``factors`` are ``[K, 1]``, and ``decay`` may be ``[K, P]``.
     """
 
     moments: tuple[str, ...]
@@ -45,8 +45,34 @@ def rule_for(optimizer: Optimizer) -> Rule:
         case Adam():
             return Rule(("mean", "square"), _adam_coefficients, _adam_update)
         case AdamW():
-            return Rule(("mean", "square"), _adam_coefficients, _adamw_update)
+            return Rule(("mean", "square"), _adamw_coefficients, _adamw_update)
     raise AssertionError(f"no rule for {optimizer!r}")
+
+
+def sparing(rule: Rule, decayed: Tensor) -> Rule:
+    """``rule`` with weight decay only where ``decayed`` ``[P]`` is 1, and none where it is 0."""
+
+    def update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
+        rule.update(params, grads, moments, factors | {"decay": factors["decay"] * decayed})
+
+    return replace(rule, update=update)
+
+
+def averaging(rule: Rule) -> Rule:
+    """``rule`` with a moving average of the weights beside it, the moment ``average``: ``a ← da + (1 − d)θ`` after each
+    step, ``d`` being the number ``ema``; after the first step it is the weights themselves."""
+
+    def coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
+        fresh = (1 - numbers["ema"]).expand_as(rates).clone()
+        if taken == 0 and len(fresh):
+            fresh[0] = 1.0
+        return rule.coefficients(numbers, rates, taken) | {"average": fresh}
+
+    def update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
+        rule.update(params, grads, moments, factors)
+        moments["average"].lerp_(params, factors["average"])
+
+    return Rule((*rule.moments, "average"), coefficients, update)
 
 
 def _sgd_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
@@ -109,8 +135,11 @@ def _adam_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
         "fresh2": (1 - beta2).expand_as(rates),
         "eps": numbers["eps"].expand_as(rates),
         "decay": numbers["weight_decay"].expand_as(rates),
-        "keep": 1 - rates * numbers["weight_decay"],
     }
+
+
+def _adamw_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
+    return _adam_coefficients(numbers, rates, taken) | {"decay": rates * numbers["weight_decay"]}
 
 
 def _adam_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
@@ -120,7 +149,7 @@ def _adam_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbe
 
 def _adamw_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
     """Adam with weight decay beside the gradient: ``θ ← θ(1 − ηλ)`` first."""
-    params.mul_(factors["keep"])
+    params.mul_(1 - factors["decay"])
     _adam_step(params, grads, moments, factors)
 
 

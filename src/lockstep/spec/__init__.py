@@ -5,7 +5,17 @@ from lockstep.spec.data import DataSpec, Kind, Task
 from lockstep.spec.fit import FitSpec, parse_assignments, read_settings
 from lockstep.spec.network import Mlp, Preprocess
 from lockstep.spec.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from lockstep.spec.schedules import Constant, CosineAnnealingLR, ExponentialLR, Schedule, StepLR
+from lockstep.spec.schedules import (
+    Constant,
+    CosineAnnealingLR,
+    CosineWarmup,
+    Coslog4,
+    ExponentialLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    Schedule,
+    StepLR,
+)
 from lockstep.spec.training import Loss, Population, Training, TrainSpec, candidates
 
 __all__ = [
@@ -14,6 +24,8 @@ __all__ = [
     "AdamW",
     "Constant",
     "CosineAnnealingLR",
+    "CosineWarmup",
+    "Coslog4",
     "DataSpec",
     "ExponentialLR",
     "FitSpec",
@@ -21,10 +33,12 @@ __all__ = [
     "Kind",
     "Loss",
     "Mlp",
+    "OneCycleLR",
     "Optimizer",
     "Population",
     "Preprocess",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Schedule",
     "StepLR",
     "Task",

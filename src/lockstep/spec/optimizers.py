@@ -1,4 +1,8 @@
-"""Optimisers as data. Names, fields, defaults and meaning are ``torch.optim``'s; a list is an axis of candidates."""
+"""Optimisers as data. Names, fields, defaults and meaning are ``torch.optim``'s; a list is an axis of candidates.
+
+``decay_vectors=False`` leaves biases and the gains of norms (every parameter of at most one dimension) out of the
+weight decay, as a second parameter group with ``weight_decay=0`` does in torch.
+"""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +23,7 @@ class SGD(Frozen):
     momentum: Beta = 0.0
     dampening: Decay = 0.0
     weight_decay: Decay = 0.0
+    decay_vectors: bool = True
     nesterov: bool = False
 
     @model_validator(mode="after")
@@ -43,6 +48,7 @@ class RMSprop(Frozen):
     alpha: Beta = 0.99
     eps: Rate = 1e-8
     weight_decay: Decay = 0.0
+    decay_vectors: bool = True
     momentum: Beta = 0.0
     centered: bool = False
 
@@ -56,6 +62,7 @@ class Adam(Frozen):
     beta2: Beta = 0.999
     eps: Rate = 1e-8
     weight_decay: Decay = 0.0
+    decay_vectors: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +79,7 @@ class AdamW(Frozen):
     beta2: Beta = 0.999
     eps: Rate = 1e-8
     weight_decay: Decay = 1e-2
+    decay_vectors: bool = True
 
     @model_validator(mode="before")
     @classmethod

@@ -1,12 +1,12 @@
 """How a population is trained, as data: loss, optimiser, schedule, length, stopping, and who its members are."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from lockstep.spec.base import Frozen, Number, Vary, in_range
 from lockstep.spec.optimizers import AdamW, Optimizer
-from lockstep.spec.schedules import CosineAnnealingLR, Schedule
+from lockstep.spec.schedules import CosineAnnealingLR, OneCycleLR, Schedule
 
 S = TypeVar("S", bound=Frozen)
 LossName = Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae", "huber", "quantile"]
@@ -70,11 +70,15 @@ class Training(Frozen):
 
     ``patience`` epochs without a better ``monitor`` on the member's own validation rows retire the member; its best
     weights are kept in any case. ``clip_norm`` bounds the norm of each member's whole gradient (None: no bound).
+    ``ema`` is the decay of an exponential moving average of the weights, by step: ``a ← ema · a + (1 − ema) · θ``, from
+    the weights after the first step on (torch's ``AveragedModel`` with ``get_ema_multi_avg_fn``). The averaged weights
+    are then what is validated, kept and taken out; buffers are those of the network itself.
     """
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=128, ge=1)
     clip_norm: Annotated[Number, in_range(above=0)] | None = 1.0
+    ema: Annotated[Number, in_range(least=0, below=1)] | None = None
     patience: int | None = Field(default=None, ge=1)
     monitor: Literal["valid_loss", "valid_metric"] = "valid_loss"
 
@@ -101,6 +105,22 @@ class TrainSpec(Frozen):
     schedule: Schedule = CosineAnnealingLR()
     training: Training = Training()
     population: Population = Population()
+
+    @model_validator(mode="after")
+    def _an_axis_matters(self) -> Self:
+        """What a one-cycle schedule sets is not the optimiser's to vary: the candidates would all be the same."""
+        if not isinstance(self.schedule, OneCycleLR):
+            return self
+        cycled = dict.fromkeys(("momentum", "beta1"), "Set schedule.cycle_momentum=false")
+        remedies = cycled if self.schedule.cycle_momentum else {}
+        if self.schedule.max_lr is not None:
+            remedies |= {"lr": "Leave schedule.max_lr out"}
+        for name, remedy in remedies.items():
+            if isinstance(axis := getattr(self.optimizer, name, None), Vary):
+                raise ValueError(
+                    f"optimizer.{name} must be one value where a one-cycle schedule sets it, however: {axis}. {remedy}."
+                )
+        return self
 
 
 def candidates(spec: S) -> list[tuple[dict[str, Any], S]]:
