@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from lockstep.data import RawArrays, RawTable, concat, drop_unlabelled, encode, infer_schema, read, take
+from lockstep.data import RawArrays, RawTable, drop_unlabelled, encode, infer_schema, read, take
 from lockstep.errors import DataError
 from lockstep.spec import DataSpec
 
@@ -146,19 +146,15 @@ def test_the_fingerprint_follows_the_contents() -> None:
     assert read(frame()).fingerprint != read(frame().reverse()).fingerprint
 
 
-def test_take_and_concat_are_rows_and_rows_after_rows() -> None:
+def test_take_gives_rows_in_the_order_asked_for() -> None:
+    rows = RNG.permutation(30)[:10]
     raw = read(frame())
     assert isinstance(raw, RawTable)
-    first, second = take(raw, np.arange(10)), take(raw, np.arange(10, 30))
-    both = concat(first, RawTable(second.frame.select(reversed(raw.frame.columns)), "more", ""))
-    assert isinstance(both, RawTable)
-    assert both.frame.equals(raw.frame)
-    images = read((np.zeros((4, 2, 2)), [0, 1, 0, 1]))
-    assert len(concat(images, take(images, np.array([1])))) == 5
-    with pytest.raises(DataError, match="lacks n"):
-        concat(raw, RawTable(raw.frame.drop("n"), "less", ""))
-    with pytest.raises(DataError, match="both be tables or both be images"):
-        concat(raw, images)
+    assert take(raw, rows).frame.rows() == [raw.frame.row(row) for row in rows]
+    images = read((X.reshape(30, 3, 1), Y))
+    assert isinstance(images, RawArrays)
+    np.testing.assert_array_equal(take(images, rows).x, images.x[rows])
+    np.testing.assert_array_equal(take(images, rows).y, Y[rows])
 
 
 def test_rows_without_a_label_are_dropped_and_said_so() -> None:

@@ -82,5 +82,5 @@ def test_groups_and_times_come_from_the_named_columns() -> None:
         split_keys(RawTable(raw.frame.with_columns(t=pl.Series(["1", "", "2"])), "t", ""), DataSpec(time="t"))
     with pytest.raises(DataError, match="'a' in row 1"):
         split_keys(raw, DataSpec(time="g"))
-    with pytest.raises(DataError, match="Images have no columns"):
+    with pytest.raises(DataError, match="Only a table has columns"):
         split_keys(read(np.zeros((3, 2, 2))), DataSpec(time="g"))

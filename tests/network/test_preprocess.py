@@ -260,7 +260,8 @@ def test_a_table_of_categories_alone_has_no_numbers() -> None:
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8, 3)])
 def test_pixels_are_standardised_by_one_mean_and_spread_and_laid_flat(rng: Rng, shape: tuple[int, ...]) -> None:
     images = rng.integers(0, 256, (100, *shape)).astype(np.uint8)
-    pixels = fit_pixels(ImageShape(images.shape[1:]), images)
+    data = ImageShape(images.shape[1:])
+    pixels = fit_pixels(data, data.flat, images)
     out = pixels(torch.from_numpy(images))
     assert out.shape == (100, pixels.shape.width)
     assert pixels.shape.width == np.prod(shape)
@@ -271,4 +272,5 @@ def test_pixels_are_standardised_by_one_mean_and_spread_and_laid_flat(rng: Rng, 
 
 def test_black_images_give_zeros() -> None:
     black = np.zeros((5, 4, 4), dtype=np.uint8)
-    assert (fit_pixels(ImageShape(black.shape[1:]), black)(torch.from_numpy(black)) == 0).all()
+    data = ImageShape(black.shape[1:])
+    assert (fit_pixels(data, data.flat, black)(torch.from_numpy(black)) == 0).all()

@@ -1,11 +1,11 @@
 """Files, frames and arrays to a typed dataset: what it holds, what is wrong with it, and which rows train."""
 
-from lockstep.data.encode import Encoded, encode
+from lockstep.data.encode import Encoded, blank, cut_rows, encode, shuffled
 from lockstep.data.infer import drop_unlabelled, infer_schema
 from lockstep.data.keys import split_keys
 from lockstep.data.leaks import find_leaks
-from lockstep.data.raw import Raw, RawArrays, RawTable, concat, take
-from lockstep.data.read import read
+from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, take
+from lockstep.data.read import read, reading
 from lockstep.data.rows import check_rows, hash_rows
 from lockstep.data.schema import Column, Schema
 from lockstep.data.splits import Fold, Splits, make_splits
@@ -16,11 +16,13 @@ __all__ = [
     "Fold",
     "Raw",
     "RawArrays",
+    "RawSeries",
     "RawTable",
     "Schema",
     "Splits",
+    "blank",
     "check_rows",
-    "concat",
+    "cut_rows",
     "drop_unlabelled",
     "encode",
     "find_leaks",
@@ -28,6 +30,8 @@ __all__ = [
     "infer_schema",
     "make_splits",
     "read",
+    "reading",
+    "shuffled",
     "split_keys",
     "take",
 ]

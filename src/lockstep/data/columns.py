@@ -99,14 +99,14 @@ def _number(cells: Cells, guess: Guess, facts: dict[str, Any], forced: bool) -> 
     ):
         raise mixed_types(cells, numbers, words or list(odd))
     check_finite(numbers, cells.rows, cells.origin)
-    column = _measured(numbers, facts | {"kind": "number", "why": guess.why, "odd": odd, "number_style": guess.style})
+    column = measured(numbers, facts | {"kind": "number", "why": guess.why, "odd": odd, "number_style": guess.style})
     findings = [odd_spellings(cells, odd, bool(words))] if odd else []
     if guess.style != "plain":
         findings.append(number_style_finding(cells, column))
     return column, findings
 
 
-def _measured(numbers: pl.Series, facts: dict[str, Any]) -> Column:
+def measured(numbers: pl.Series, facts: dict[str, Any]) -> Column:
     """A number column with its statistics, and the offset and scale that keep float32 exact enough."""
     present = numbers.drop_nulls().to_numpy()
     mean = float(present.mean())

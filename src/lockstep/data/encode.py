@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from lockstep.data.columns import check_finite
 from lockstep.data.frames import column_of
 from lockstep.data.notes import spelling_variants
-from lockstep.data.raw import Raw, RawArrays, RawTable, listing
+from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, listing
 from lockstep.data.schema import Column, Schema
+from lockstep.data.steps import cut_series, encode_series
 from lockstep.data.values import as_boolean, as_date, as_number, as_text, clean, date_part, number_style
 from lockstep.errors import DataError
+from lockstep.findings import Finding
+from lockstep.spec.data import Kind
 
 UNSEEN, MISSING = 0, 1
 
@@ -21,8 +24,9 @@ UNSEEN, MISSING = 0, 1
 @dataclass(frozen=True)
 class Encoded:
     """``inputs`` of a table: numbers float32 [N, Dn] (NaN is missing) and categories int64 [N, Dc] (0 unseen,
-    1 missing, 2 + j is ``categories[j]``); of images: pixels uint8 or float32 [N, …]. ``target``: class codes int64 [N]
-    or float64 [N].
+    1 missing, 2 + j is ``categories[j]``); of images: pixels uint8 or float32 [N, …]; of series: values float32
+    [N, T, C] (NaN where missing and behind the end) and lengths int64 [N]. ``target``: class codes int64 [N] or float64
+    [N].
     """
 
     inputs: tuple[NDArray[Any], ...]
@@ -38,15 +42,12 @@ def encode(raw: Raw, schema: Schema, *, with_target: bool) -> Encoded:
     A table without names of its own is matched by order where it has just the schema's columns. Raises ``DataError``
     for missing columns, numbers that cannot be read, labels that training did not have, and rows without a target.
     """
-    if isinstance(raw, RawArrays):
-        if schema.kind != "images":
-            raise DataError(f"The model was trained on a table, however {raw.origin} holds images {list(raw.x.shape)}.")
-        target = _target(column_of("y", _labels(raw)), schema, raw.origin) if with_target else None
-        return Encoded((_pixels(raw, schema),), target)
-    if schema.kind == "images":
-        raise DataError(
-            f"The model was trained on images {list(schema.image_shape or ())}, however {raw.origin} is a table."
-        )
+    _check_kind(raw, schema)
+    match raw:
+        case RawArrays():
+            return Encoded((_pixels(raw, schema),), _labels(raw, schema) if with_target else None)
+        case RawSeries():
+            return Encoded(encode_series(raw, schema), _labels(raw, schema) if with_target else None)
     frame = _by_name(raw, schema, with_target)
     numbers, categories = [], []
     rows = np.arange(frame.height)
@@ -192,14 +193,69 @@ def _other_labels(labels: list[str], schema: Schema, origin: str) -> DataError:
     )
 
 
-def _labels(raw: RawArrays) -> NDArray[Any]:
+def cut_rows(raw: Raw, schema: Schema) -> list[Finding]:
+    """A finding where rows are longer than what a network takes, so that their end is cut off."""
+    return cut_series(raw, schema) if isinstance(raw, RawSeries) else []
+
+
+def blank(schema: Schema) -> tuple[NDArray[Any], ...]:
+    """The inputs of one row that says nothing, in the form that ``encode`` gives."""
+    match schema.kind:
+        case "images":
+            return (np.zeros((1, *(schema.image_shape or ())), dtype=np.float32),)
+        case "series":
+            steps = np.zeros((1, schema.steps, len(schema.used_columns)), dtype=np.float32)
+            return steps, np.ones(1, dtype=np.int64)
+    numbers = np.zeros((1, len(schema.number_names)), dtype=np.float32)
+    return numbers, np.zeros((1, len(schema.cardinalities)), dtype=np.int64)
+
+
+def shuffled(
+    inputs: tuple[NDArray[Any], ...], schema: Schema, name: str, order: NDArray[np.int64]
+) -> tuple[NDArray[Any], ...]:
+    """``inputs`` with one column of a table, or one channel of series, in another order of the rows."""
+    if schema.kind == "series":
+        values, lengths = inputs[0].copy(), inputs[1]
+        place = [column.name for column in schema.used_columns].index(name)
+        values[:, :, place] = values[order][:, :, place]
+        return values, lengths
+    moved = tuple(part.copy() for part in inputs)
+    for part, columns in zip(moved, (schema.number_columns, schema.category_columns), strict=True):
+        places = [place for place, column in enumerate(columns) if column == name]
+        part[:, places] = part[order][:, places]
+    return moved
+
+
+def _check_kind(raw: Raw, schema: Schema) -> None:
+    kinds: tuple[Kind, ...]
+    match raw:
+        case RawTable():
+            kinds, what = ("table", "text"), "is a table"
+        case RawArrays():
+            kinds, what = ("images",), f"holds images {list(raw.x.shape)}"
+        case RawSeries():
+            kinds, what = ("series",), f"holds series {list(raw.x.shape)}"
+    if schema.kind in kinds:
+        return
+    trained = {
+        "table": "a table",
+        "images": f"images {list(schema.image_shape or ())}",
+        "series": f"series of {len(schema.columns)} channels",
+        "text": "a column of text",
+    }[schema.kind]
+    raise DataError(f"The model was trained on {trained}, however {raw.origin} {what}.")
+
+
+def _labels(raw: RawArrays | RawSeries, schema: Schema) -> NDArray[Any]:
     if raw.y is None:
-        raise DataError(f"{raw.origin} must have labels here, however it holds images alone.")
-    return raw.y
+        raise DataError(f"{raw.origin} must have labels here, however it holds {schema.kind} alone.")
+    return _target(column_of("y", raw.y), schema, raw.origin)
 
 
 def _pixels(raw: RawArrays, schema: Schema) -> NDArray[Any]:
-    x = raw.x
+    x, shape = raw.x, schema.image_shape or ()
+    if x.ndim == 3 and shape == (*x.shape[1:], 3):  # grey pictures for a model that was trained on coloured ones
+        x = np.repeat(x[..., None], 3, axis=3)
     if x.shape[1:] != schema.image_shape:
         raise DataError(
             f"Images must have the shape of those in training, {list(schema.image_shape or ())}, "

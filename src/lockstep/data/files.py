@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.frames import from_arrays
-from lockstep.data.raw import Raw, RawArrays, RawTable, hash_frame, listing
+from lockstep.data.arrays import from_arrays
+from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, hash_bytes, hash_frame, listing
 from lockstep.data.text import gunzip, no_rows
 from lockstep.errors import DataError
-
-
-def hash_bytes(*contents: bytes) -> str:
-    digest = hashlib.sha256()
-    for content in contents:
-        digest.update(content)
-    return digest.hexdigest()
+from lockstep.spec.data import DataSpec
 
 
 def read_parquet(path: Path, origin: str) -> RawTable:
@@ -40,8 +35,11 @@ def read_parquet(path: Path, origin: str) -> RawTable:
     return RawTable(frame, origin, fingerprint)
 
 
-def read_npz(path: Path, origin: str, target: str | None) -> Raw:
-    """``x`` and ``y`` (or x_train and y_train, with x_test and y_test as the test rows). Pickles are refused."""
+def read_npz(path: Path, origin: str, spec: DataSpec) -> Raw:
+    """``x`` and ``y`` (or x_train and y_train, with x_test and y_test as the test rows). Pickles are refused.
+
+    With ``lengths`` (or lengths_train and lengths_test) ``x`` holds series.
+    """
     if not zipfile.is_zipfile(path):
         raise DataError(f"{origin} is no npz file, or it is cut short. Save x and y with numpy.savez.")
     try:
@@ -59,18 +57,22 @@ def read_npz(path: Path, origin: str, target: str | None) -> Raw:
     stem = "" if "x" in arrays else "_train"
     if f"x{stem}" not in arrays:
         raise DataError(f"{origin} must hold x and y, however it holds: {listing(list(arrays)) or 'nothing'}.")
-    raw = from_arrays(arrays[f"x{stem}"], arrays.get(f"y{stem}"), origin, target)
-    test = None
-    if "x_test" in arrays:
-        test = from_arrays(arrays["x_test"], arrays.get("y_test"), f"{origin} (test)", target)
+
+    def part(stem: str, origin: str) -> Raw:
+        x, y, lengths = (arrays.get(f"{name}{stem}") for name in ("x", "y", "lengths"))
+        assert x is not None
+        return from_arrays(x, y, origin, spec, lengths)
+
+    raw = part(stem, origin)
+    test = part("_test", f"{origin} (test)") if "x_test" in arrays else None
     return _with_test(raw, test, hash_bytes(path.read_bytes()))
 
 
 def _with_test(raw: Raw, test: Raw | None, fingerprint: str) -> Raw:
-    if isinstance(raw, RawTable):
-        own = test if isinstance(test, RawTable) else None
-        return RawTable(raw.frame, raw.origin, fingerprint, raw.target, raw.named, own)
-    return RawArrays(raw.x, raw.y, raw.origin, fingerprint, test if isinstance(test, RawArrays) else None)
+    match raw, test:
+        case (RawTable(), RawTable()) | (RawArrays(), RawArrays()) | (RawSeries(), RawSeries()):
+            return replace(raw, test=test, fingerprint=fingerprint)  # type: ignore[arg-type]
+    return replace(raw, fingerprint=fingerprint)
 
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -113,8 +115,8 @@ def read_idx(path: Path, origin: str) -> RawArrays:
     if not images:
         inside = listing(sorted(file.name for file in path.iterdir()), 6)
         raise DataError(
-            f"A folder must hold an IDX pair such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz, "
-            f"however {origin} holds: {inside or 'nothing'}. Give the path of a file."
+            f"A folder of IDX files must hold a pair such as train-images-idx3-ubyte.gz and "
+            f"train-labels-idx1-ubyte.gz, however {origin} holds: {inside}. Give the path of a file."
         )
     main = _read_pair((train or test)[0], origin)
     if not train or not test:

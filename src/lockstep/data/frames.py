@@ -1,4 +1,4 @@
-"""Frames and arrays that a Python caller hands over, to a raw table or raw arrays. Imports none of their packages."""
+"""Frames and arrays that a Python caller hands over, to a raw table or an array. Imports none of their packages."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.raw import Raw, RawArrays, RawTable, hash_arrays, hash_frame
+from lockstep.data.raw import RawTable, hash_frame
 from lockstep.data.text import check_names
 from lockstep.errors import DataError
 
@@ -118,33 +118,6 @@ def column_of(name: str, values: NDArray[Any]) -> pl.Series:
         ]
         return pl.Series(name, values_list, strict=False)
     return pl.Series(name, np.ascontiguousarray(values))
-
-
-def from_arrays(x: NDArray[Any], y: Any, origin: str, target: str | None) -> Raw:
-    """2-D ``x`` as a table with columns x0, x1, …; 3-D and 4-D ``x`` as images."""
-    if x.ndim in (3, 4):
-        labels = None if y is None else one_target(as_array(y))
-        return _images(x, labels, origin)
-    if x.ndim != 2:
-        remedy = " A single column is x.reshape(-1, 1)." if x.ndim == 1 else ""
-        raise DataError(
-            f"x must be a table [N, D] or images [N, H, W], [N, H, W, C] or [N, C, H, W], "
-            f"however its shape is {list(x.shape)}.{remedy}"
-        )
-    if x.shape[0] == 0 or x.shape[1] == 0:
-        raise DataError(f"x must have rows and columns, however its shape is {list(x.shape)}.")
-    frame = pl.DataFrame([column_of(f"x{index}", x[:, index]) for index in range(x.shape[1])])
-    return from_frame(frame, y, origin, target, named=False)
-
-
-def _images(x: NDArray[Any], y: NDArray[Any] | None, origin: str) -> RawArrays:
-    if 0 in x.shape:
-        raise DataError(f"x must hold images, however its shape is {list(x.shape)}.")
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"Images must be numbers, however they are {x.dtype}.")
-    if y is not None and len(x) != len(y):
-        raise DataError(f"x and y must have as many rows, however x has {len(x):,} and y has {len(y):,}.")
-    return RawArrays(x, y, origin, hash_arrays(x, y))
 
 
 def from_frame(frame: pl.DataFrame, y: Any, origin: str, target: str | None, *, named: bool = True) -> RawTable:

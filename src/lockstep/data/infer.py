@@ -1,6 +1,8 @@
 """From what was read to what it means: the schema, and the findings on the way."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,14 +12,15 @@ from lockstep.data.columns import understand
 from lockstep.data.frames import column_of
 from lockstep.data.kinds import Cells
 from lockstep.data.notes import class_variants
-from lockstep.data.raw import Raw, RawArrays, RawTable, listing, take
+from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, listing, take
 from lockstep.data.schema import Column, ColumnKind, Schema
+from lockstep.data.steps import empty_series, understand_channels
 from lockstep.data.target import Target, find_column, understand_target
 from lockstep.data.text import check_names, is_number
 from lockstep.data.values import USUAL_MISSING, clean
 from lockstep.errors import DataError
 from lockstep.findings import Finding
-from lockstep.spec.data import DataSpec
+from lockstep.spec.data import DataSpec, Kind
 
 
 def infer_schema(raw: Raw, spec: DataSpec | None = None) -> tuple[Schema, list[Finding]]:
@@ -27,9 +30,31 @@ def infer_schema(raw: Raw, spec: DataSpec | None = None) -> tuple[Schema, list[F
     """
     spec = spec or DataSpec()
     missing = (*USUAL_MISSING, *spec.missing)
-    if isinstance(raw, RawArrays):
-        return _infer_images(raw, spec, missing)
-    return _infer_table(raw, spec, missing)
+    _check_kind(raw, spec)
+    match raw:
+        case RawTable():
+            schema, findings = _infer_table(raw, spec, missing)
+        case RawArrays():
+            schema, findings = _infer_images(raw, spec, missing)
+        case RawSeries():
+            schema, findings = _infer_series(raw, spec, missing)
+    return schema, [*raw.findings, *findings]
+
+
+def _check_kind(raw: Raw, spec: DataSpec) -> None:
+    fits: tuple[Kind, ...] = ("table", "text") if isinstance(raw, RawTable) else ("images",)
+    fits = ("series",) if isinstance(raw, RawSeries) else fits
+    if spec.kind is None or spec.kind in fits:
+        return
+    what = {"table": "a table", "images": "images", "series": "series"}[fits[0]]
+    needs = {
+        "images": "an array [N, H, W], an IDX pair or a folder of pictures",
+        "series": "an array [N, T, C] or a .ts file",
+    }.get(spec.kind, "a file or frame of columns, or an array [N, D]")
+    raise DataError(
+        f"data.kind must be what the data is, however it is {spec.kind} and {raw.origin} holds {what}. "
+        f"Unset it, or give {needs}."
+    )
 
 
 def target_name(raw: RawTable, spec: DataSpec) -> str:
@@ -127,7 +152,7 @@ def _dropped(raw: pl.Series, values: pl.Series, target: Target) -> list[Finding]
 
 def drop_unlabelled(raw: Raw, schema: Schema) -> Raw:
     """``raw`` without the rows whose target is missing (``infer_schema`` has said so); itself where there are none."""
-    if isinstance(raw, RawArrays):
+    if not isinstance(raw, RawTable):
         values = None if raw.y is None else clean(column_of("y", raw.y), schema.missing)
     else:
         values = clean(raw.frame[schema.target], schema.missing) if schema.target in raw.frame.columns else None
@@ -210,27 +235,56 @@ def _check_usable(columns: Sequence[Column], origin: str) -> None:
 
 
 def _infer_images(raw: RawArrays, spec: DataSpec, missing: tuple[str, ...]) -> tuple[Schema, list[Finding]]:
+    labelled = _labels(raw, spec, missing, "images", "Give y, or the labels file beside.")
+    if (raw.x == raw.x.flat[0]).all():
+        raise DataError(f"Images must differ, however every pixel of {raw.origin} is {raw.x.flat[0]}.")
+    return _schema_of_arrays("images", labelled, missing, image_shape=raw.x.shape[1:]), labelled.findings
+
+
+def _infer_series(raw: RawSeries, spec: DataSpec, missing: tuple[str, ...]) -> tuple[Schema, list[Finding]]:
+    labelled = _labels(raw, spec, missing, "series", "Give y, or a file with labels.")
+    x, lengths = raw.x[labelled.rows], raw.lengths[labelled.rows]
+    columns = understand_channels(x, lengths, labelled.rows, raw.origin)
+    findings = [*labelled.findings, *_set_aside(columns), *empty_series(lengths, raw.origin)]
+    _check_usable(columns, raw.origin)
+    steps = max(1, int(lengths.max()))
+    return _schema_of_arrays("series", labelled, missing, columns=tuple(columns), steps=steps), findings
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """The target of arrays, the ``rows`` that have one, how many have none, and what there is to say about it."""
+
+    target: Target
+    rows: NDArray[np.int64]
+    unlabelled: int
+    findings: list[Finding]
+
+
+def _labels(raw: RawArrays | RawSeries, spec: DataSpec, missing: tuple[str, ...], what: str, remedy: str) -> _Labelled:
     if raw.y is None:
-        raise DataError(
-            f"Training needs labels, however {raw.origin} has images alone. Give y, or the labels file beside."
-        )
-    if len(raw.x) < 2:
-        raise DataError(f"Training needs at least two images, however {raw.origin} has {len(raw.x)}.")
-    values = clean(column_of("y", raw.y), missing)
+        raise DataError(f"Training needs labels, however {raw.origin} has {what} alone. {remedy}")
+    if len(raw) < 2:
+        raise DataError(f"Training needs at least two {what}, however {raw.origin} has {len(raw)}.")
+    column = column_of("y", raw.y)
+    values = clean(column, missing)
     rows = _labelled(values, raw.origin)
     target = understand_target(values[rows], spec.task, rows, raw.origin, most_classes=1000)
-    if raw.x.size and (raw.x == raw.x.flat[0]).all():
-        raise DataError(f"Images must differ, however every pixel of {raw.origin} is {raw.x.flat[0]}.")
-    schema = Schema(
-        kind="images",
+    findings = _dropped(column, values, target) + class_variants("y", target.classes)
+    return _Labelled(target, rows, values.null_count(), findings)
+
+
+def _schema_of_arrays(kind: Kind, labelled: _Labelled, missing: tuple[str, ...], **facts: Any) -> Schema:
+    target = labelled.target
+    return Schema(
+        kind=kind,
         task=target.task,
         target=None,
         classes=target.classes,
         class_counts=target.counts,
         label_type=target.label_type,
-        target_column=target.column.model_copy(update={"missing": values.null_count()}),
+        target_column=target.column.model_copy(update={"missing": labelled.unlabelled}),
         missing=missing,
-        image_shape=raw.x.shape[1:],
-        rows=len(rows),
+        rows=len(labelled.rows),
+        **facts,
     )
-    return schema, _dropped(column_of("y", raw.y), values, target) + class_variants("y", target.classes)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.raw import Raw, RawArrays
+from lockstep.data.raw import Raw, RawTable
 from lockstep.data.target import find_column
 from lockstep.data.values import USUAL_MISSING, as_date, as_number, as_text, clean, date_formats, number_style
 from lockstep.errors import DataError
@@ -20,8 +20,11 @@ def split_keys(raw: Raw, spec: DataSpec) -> tuple[NDArray[Any] | None, NDArray[n
     """
     if spec.group is None and spec.time is None:
         return None, None
-    if isinstance(raw, RawArrays):
-        raise DataError("Images have no columns to split by, however data.group or data.time names one. Unset it.")
+    if not isinstance(raw, RawTable):
+        raise DataError(
+            f"Only a table has columns to split by, however data.group or data.time names one for {raw.origin}. "
+            "Unset it."
+        )
     missing = (*USUAL_MISSING, *spec.missing)
     groups = times = None
     if spec.group is not None:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lockstep.data.encode import MISSING, Encoded
-from lockstep.data.raw import Raw, RawArrays, RawTable, listing
+from lockstep.data.raw import Raw, RawTable, listing
 from lockstep.data.schema import Column, Schema
 from lockstep.data.values import as_number, clean
 from lockstep.errors import DataError
@@ -42,7 +42,7 @@ def find_leaks(raw: Raw, schema: Schema, encoded: Encoded, keep: Sequence[str] =
     determines anything, so only values that recur count as evidence. ``raw`` and ``encoded`` hold the same rows.
     Raises ``DataError`` where this leaves no column.
     """
-    if isinstance(raw, RawArrays) or encoded.target is None or len(encoded) < _FEWEST_ROWS:
+    if not isinstance(raw, RawTable) or encoded.target is None or len(encoded) < _FEWEST_ROWS:
         return schema, []
     codes = np.unique(encoded.target, return_inverse=True)[1].astype(np.int64)
     target = _Target(str(schema.target), encoded.target, codes, schema.task == "regression")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.errors import DataError
+from lockstep.findings import Finding
 
 Rows = NDArray[np.int64]
 
@@ -19,7 +19,7 @@ class RawTable:
 
     ``target`` is the target column where the source itself says which it is (``y``, scikit-learn's tables). ``named``
     is false where columns have no names of their own (arrays, a file without header), so that only their order counts.
-    ``test`` holds the source's own test rows.
+    ``test`` holds the source's own test rows; ``findings`` are what was noticed while reading.
     """
 
     frame: pl.DataFrame
@@ -28,6 +28,7 @@ class RawTable:
     target: str | None = None
     named: bool = True
     test: "RawTable | None" = None
+    findings: tuple[Finding, ...] = ()
 
     def __len__(self) -> int:
         return self.frame.height
@@ -35,80 +36,79 @@ class RawTable:
 
 @dataclass(frozen=True)
 class RawArrays:
-    """Images ``x`` [N, H, W], [N, H, W, C] or [N, C, H, W], their labels ``y`` [N], and the source's own test rows."""
+    """Images ``x`` [N, H, W], [N, H, W, C] or [N, C, H, W], their labels ``y`` [N], and the source's own test rows.
+
+    ``names`` [N] are the files they came from, where each has its own.
+    """
 
     x: NDArray[Any]
     y: NDArray[Any] | None
     origin: str
     fingerprint: str
     test: "RawArrays | None" = None
+    names: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-Raw = RawTable | RawArrays
+@dataclass(frozen=True)
+class RawSeries:
+    """Series ``x`` float64 [N, T, C]: ``lengths`` [N] steps of C channels each, NaN where a value is missing and behind
+    the last step; their targets ``y`` [N], and the source's own test rows."""
+
+    x: NDArray[np.float64]
+    lengths: Rows
+    y: NDArray[Any] | None
+    origin: str
+    fingerprint: str
+    test: "RawSeries | None" = None
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+Raw = RawTable | RawArrays | RawSeries
 
 
 @overload
 def take(raw: RawTable, rows: Rows) -> RawTable: ...
 @overload
 def take(raw: RawArrays, rows: Rows) -> RawArrays: ...
+@overload
+def take(raw: RawSeries, rows: Rows) -> RawSeries: ...
 def take(raw: Raw, rows: Rows) -> Raw:
     """The given rows of ``raw``, in the order given. The fingerprint stays that of the source."""
     if isinstance(raw, RawTable):
         return replace(raw, frame=raw.frame[np.asarray(rows, dtype=np.int64)], test=None)
-    return replace(raw, x=raw.x[rows], y=None if raw.y is None else raw.y[rows], test=None)
+    y = None if raw.y is None else raw.y[rows]
+    if isinstance(raw, RawSeries):
+        return replace(raw, x=raw.x[rows], lengths=raw.lengths[rows], y=y, test=None)
+    names = tuple(raw.names[row] for row in rows) if raw.names else ()
+    return replace(raw, x=raw.x[rows], y=y, names=names, test=None)
 
 
-@overload
-def concat(first: RawTable, second: RawTable) -> RawTable: ...
-@overload
-def concat(first: RawArrays, second: RawArrays) -> RawArrays: ...
-@overload
-def concat(first: Raw, second: Raw) -> Raw: ...
-def concat(first: Raw, second: Raw) -> Raw:
-    """The rows of ``first``, then those of ``second``; columns are those of ``first``, matched by name.
-
-    Raises ``DataError`` where ``second`` lacks a column or is another kind of data.
-    """
-    origin = f"{first.origin} + {second.origin}"
-    fingerprint = hashlib.sha256(f"{first.fingerprint} {second.fingerprint}".encode()).hexdigest()
-    if isinstance(first, RawTable) and isinstance(second, RawTable):
-        return RawTable(_stack(first, second), origin, fingerprint, first.target, named=first.named and second.named)
-    if isinstance(first, RawArrays) and isinstance(second, RawArrays):
-        if first.x.shape[1:] != second.x.shape[1:]:
-            raise DataError(
-                f"The images of {second.origin} must have the shape of those of {first.origin}, "
-                f"{list(first.x.shape[1:])}, however: {list(second.x.shape[1:])}."
-            )
-        y = None if first.y is None or second.y is None else np.concatenate([first.y, second.y])
-        return RawArrays(np.concatenate([first.x, second.x]), y, origin, fingerprint)
-    raise DataError(f"{first.origin} and {second.origin} must both be tables or both be images; give two of one kind.")
-
-
-def _stack(first: RawTable, second: RawTable) -> pl.DataFrame:
-    names = first.frame.columns
-    lacking = [name for name in names if name not in second.frame.columns]
-    if lacking:
-        raise DataError(
-            f"{second.origin} must have the columns of {first.origin}, however it lacks {listing(lacking)}. "
-            f"It has: {listing(second.frame.columns)}."
-        )
-    above, below = first.frame, second.frame.select(names)
-    for name in names:
-        if above[name].dtype != below[name].dtype:
-            numeric = above[name].dtype.is_numeric() and below[name].dtype.is_numeric()
-            common = pl.Float64 if numeric else pl.String
-            above = above.with_columns(pl.col(name).cast(common))
-            below = below.with_columns(pl.col(name).cast(common))
-    return pl.concat([above, below], how="vertical")
+def with_steps(x: NDArray[Any], steps: int) -> NDArray[Any]:
+    """Series [N, T, C] cut or padded with NaN to ``steps``."""
+    if steps <= x.shape[1]:
+        return x[:, :steps]
+    return np.pad(x, ((0, 0), (0, steps - x.shape[1]), (0, 0)), constant_values=np.nan)
 
 
 def listing(names: "list[str] | tuple[str, ...]", most: int = 12) -> str:
     """Names in a row for a sentence, cut after ``most`` of them."""
     shown = ", ".join(str(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, … ({len(names) - most:,} more)"
+
+
+def hash_bytes(*contents: bytes) -> str:
+    """The sha256 of contents, one after another."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def hash_arrays(*arrays: NDArray[Any] | None) -> str:

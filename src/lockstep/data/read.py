@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from lockstep.data.files import hash_bytes, is_idx, read_idx, read_npz, read_parquet, read_sklearn
-from lockstep.data.frames import as_array, as_frame, describe, from_arrays, from_frame, is_pair
-from lockstep.data.raw import Raw, RawTable
+from lockstep.data.arrays import from_arrays
+from lockstep.data.files import is_idx, read_idx, read_npz, read_parquet, read_sklearn
+from lockstep.data.frames import as_array, as_frame, describe, from_frame, is_pair
+from lockstep.data.pictures import is_picture, read_picture, read_pictures
+from lockstep.data.raw import Raw, RawArrays, RawTable, hash_bytes
+from lockstep.data.schema import Schema
+from lockstep.data.series import is_ragged, is_ts, read_ts, read_ts_folder, series_of_array, series_of_rows
 from lockstep.data.text import read_text
 from lockstep.errors import DataError
 from lockstep.spec.data import DataSpec
@@ -30,8 +34,9 @@ _NOT_TEXT = {
 def read(source: Any, spec: DataSpec | None = None, y: Any = None) -> Raw:
     """Read ``source``, with ``y`` as its target if given.
 
-    ``source`` is a path (csv, tsv and other delimited text, gz too; parquet; npz; an IDX images file or its folder),
-    ``sklearn:NAME``, a pandas, polars or arrow frame, a numpy array, a torch tensor, or a pair (x, y) of those.
+    ``source`` is a path (csv, tsv and other delimited text, gz too; parquet; npz; an IDX images file or its folder; a
+    folder with one subfolder of pictures per class; series as .ts), ``sklearn:NAME``, a pandas, polars or arrow
+    frame, a numpy array, a torch tensor, a list of series [T_i, C], or a pair (x, y) of those.
     Raises ``DataError`` for anything that is missing, damaged or none of these.
     """
     spec = spec or DataSpec()
@@ -43,17 +48,26 @@ def read(source: Any, spec: DataSpec | None = None, y: Any = None) -> Raw:
             return raw
         if isinstance(raw, RawTable):
             return from_frame(raw.frame, y, raw.origin, spec.target, named=raw.named)
-        return from_arrays(raw.x, y, raw.origin, spec.target)
+        if isinstance(raw, RawArrays):
+            return from_arrays(raw.x, y, raw.origin, spec)
+        return series_of_array(raw.x, y, raw.origin, raw.lengths)
     origin = describe([source] if y is None else [source, y])
     frame = as_frame(source)
     if frame is not None:
         return from_frame(frame, y, origin, spec.target)
+    if is_ragged(source):
+        return series_of_rows(source, y, origin)
     array = as_array(source)
     if array is None or array.dtype.names:
         raise DataError(
             f"Data must be a path, sklearn:NAME, a frame, an array, a tensor or a pair (x, y), however: {origin}."
         )
-    return from_arrays(array, y, origin, spec.target)
+    return from_arrays(array, y, origin, spec)
+
+
+def reading(spec: DataSpec, schema: Schema) -> DataSpec:
+    """The settings by which further rows are read, so that they are taken for what ``schema`` says."""
+    return spec.model_copy(update={"kind": "series"}) if schema.kind == "series" else spec
 
 
 def _read_path(text: str, spec: DataSpec) -> Raw:
@@ -72,7 +86,7 @@ def _read_path(text: str, spec: DataSpec) -> Raw:
 
 def _read_file(path: Path, origin: str, spec: DataSpec) -> Raw:
     if path.is_dir():
-        return read_idx(path, origin)
+        return _read_folder(path, origin, spec)
     if path.stat().st_size == 0:
         raise DataError(f"{origin} is empty (0 bytes).")
     suffix = path.suffix.lower()
@@ -81,7 +95,11 @@ def _read_file(path: Path, origin: str, spec: DataSpec) -> Raw:
     if suffix in (".parquet", ".pq"):
         return read_parquet(path, origin)
     if suffix == ".npz":
-        return read_npz(path, origin, spec.target)
+        return read_npz(path, origin, spec)
+    if is_picture(path):
+        return read_picture(path, origin, spec.image_size)
+    if is_ts(path):
+        return read_ts(path, origin, spec.encoding)
     if is_idx(path):
         return read_idx(path, origin)
     data = path.read_bytes()
@@ -89,6 +107,15 @@ def _read_file(path: Path, origin: str, spec: DataSpec) -> Raw:
         return read_parquet(path, origin)
     frame = read_text(data, origin, header=spec.header, encoding=spec.encoding)
     return RawTable(frame, origin, hash_bytes(data), named=spec.header)
+
+
+def _read_folder(path: Path, origin: str, spec: DataSpec) -> Raw:
+    files = [file for file in sorted(path.iterdir()) if file.is_file()]
+    if any(is_idx(file) for file in files):
+        return read_idx(path, origin)
+    if series := [file for file in files if is_ts(file)]:
+        return read_ts_folder(series, origin, spec.encoding)
+    return read_pictures(path, origin, spec.image_size)
 
 
 def _neighbours(path: Path) -> str:

@@ -55,12 +55,27 @@ class Column(_Record):
         return (self.name,) if self.kind in ("number", "boolean") else ()
 
 
+class Forecast(_Record):
+    """What is forecast from what: ``horizon`` rows from the ``context`` rows before, ``step`` apart in ``time``.
+
+    ``step`` is in seconds where the time is a ``clock``'s; ``period`` rows make the usual season (1: none known).
+    """
+
+    time: str | None
+    horizon: int
+    context: int
+    step: float
+    period: int
+    clock: bool
+
+
 class Schema(_Record):
     """A whole source as understood. ``rows`` counts those with a target.
 
-    ``columns`` are all but the target, in the order of the source (empty for images). ``classes`` are the labels as
-    text, numbers in numerical order, () for regression; ``class_counts`` their rows. ``missing`` are all spellings of a
-    missing value. ``image_shape`` is that of one image, as it was given.
+    ``columns`` are all but the target, in the order of the source (of series, the channels; of images, none).
+    ``classes`` are the labels as text, numbers in numerical order, () for regression; ``class_counts`` their rows.
+    ``missing`` are all spellings of a missing value. ``image_shape`` is that of one image, as it was given. ``steps``
+    is the length of the longest series.
     """
 
     kind: Kind
@@ -73,6 +88,8 @@ class Schema(_Record):
     target_column: Column | None = None
     missing: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
+    steps: int = 0
+    forecast: Forecast | None = None
     rows: int = 0
 
     @property

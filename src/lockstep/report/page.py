@@ -90,8 +90,8 @@ def _question(run: RunFiles) -> str:
     classes = [str(c) for c in run.manifest.get("classes") or []]
     source = setting.origin_name((run.manifest.get("data") or {}).get("origin"))
     used = sum(bool(c.get("used", True)) for c in run.schema.get("columns") or [])
-    thing = "pictures" if run.manifest.get("kind") == "images" else "rows"
-    given = f" from {fmt.plural(used, 'column')} of {source}" if used and thing == "rows" else f" from {source}"
+    part = {"table": "column", "forecast": "column", "series": "channel"}.get(str(run.manifest.get("kind") or "table"))
+    given = f" from {fmt.plural(used, part)} of {source}" if used and part else f" from {source}"
     if run.manifest.get("task") == "regression":
         return f"Predict the number {target or 'target'}{given}."
     if 2 <= len(classes) <= 4:
@@ -155,18 +155,15 @@ def _findings(run: RunFiles) -> list[Json]:
 def _use(run: RunFiles) -> Json:
     """The command lines and the Python that use this run."""
     folder = _short(run.folder)
-    images = run.manifest.get("kind") == "images"
-    example = "new.npz" if images else "new.csv"
+    kind = str(run.manifest.get("kind"))
+    thing = {"images": "images", "series": "series"}.get(kind, "table")
+    example = "new.csv" if thing == "table" else "new.npz"
     path = shlex.quote(folder)
     return {
         "predict": f"lockstep predict {path} {example} --out predictions.csv",
         "evaluate": f"lockstep evaluate {path} {example}",
-        "python": f"import lockstep\n\nrun = lockstep.load({folder!r})\nrun.predict({'images' if images else 'table'})"
-        + (
-            ""
-            if run.manifest.get("task") == "regression"
-            else f"\nrun.predict_proba({'images' if images else 'table'})"
-        ),
+        "python": f"import lockstep\n\nrun = lockstep.load({folder!r})\nrun.predict({thing})"
+        + ("" if run.manifest.get("task") == "regression" else f"\nrun.predict_proba({thing})"),
         "again": _again(run, path),
         "report": f"lockstep report {path}",
         "ready": run.manifest.get("status") == "finished" or bool(run.manifest.get("epochs_done")),

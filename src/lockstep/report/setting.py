@@ -20,7 +20,8 @@ def data(run: RunFiles) -> Json:
     source, schema = run.manifest.get("data") or {}, run.schema
     rows = source.get("rows") or schema.get("rows")
     columns = [c for c in schema.get("columns") or [] if isinstance(c, dict)]
-    table = [_column(c, rows) for c in sorted(columns, key=lambda c: not c.get("used", True))]
+    counted = None if run.manifest.get("kind") == "series" else rows  # a channel's missing steps are no rows
+    table = [_column(c, counted) for c in sorted(columns, key=lambda c: not c.get("used", True))]
     used = sum(bool(c.get("used", True)) for c in columns)
     kinds: dict[str, int] = {}
     for c in columns:
@@ -51,6 +52,10 @@ def _summary(run: RunFiles, columns: int, used: int, kinds: dict[str, int]) -> s
     if shape or run.manifest.get("kind") == "images":
         size = f" of {' × '.join(map(str, shape))} pixels" if shape else ""
         return f"{fmt.plural(int(rows or 0), 'image')}{size}."
+    if run.manifest.get("kind") == "series":
+        steps = run.schema.get("steps")
+        channels = fmt.plural(used, "channel")
+        return f"{fmt.count(int(rows or 0))} series of {channels}, up to {fmt.plural(int(steps or 0), 'step')} long."
     parts = [
         f"{n} {kind if n == 1 else _KINDS.get(kind, kind)}" for kind, n in sorted(kinds.items(), key=lambda k: -k[1])
     ]

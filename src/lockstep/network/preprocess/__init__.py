@@ -9,18 +9,26 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lockstep.network import shapes
 from lockstep.network.preprocess.images import ImageShape, Pixels, fit_pixels
+from lockstep.network.preprocess.series import SeriesShape, Steps, fit_steps
 from lockstep.network.preprocess.table import Table, TableShape, fit_table
-from lockstep.network.shapes import Flat, Wants
+from lockstep.network.shapes import Flat, Grid, Wants
 from lockstep.spec import Preprocess
 from lockstep.spec.data import Kind
 
-DataShape = TableShape | ImageShape
-Fitted = Table | Pixels
+DataShape = TableShape | ImageShape | SeriesShape
+Fitted = Table | Pixels | Steps
 
 
 def kind_of(data: DataShape) -> Kind:
-    return "table" if isinstance(data, TableShape) else "images"
+    match data:
+        case TableShape():
+            return "table"
+        case ImageShape():
+            return "images"
+        case SeriesShape():
+            return "series"
 
 
 def fit_preprocess(spec: Preprocess, data: DataShape, wanted: Wants, inputs: Sequence[NDArray[Any]]) -> Fitted:
@@ -32,10 +40,13 @@ def fit_preprocess(spec: Preprocess, data: DataShape, wanted: Wants, inputs: Seq
         case TableShape(), _ if wanted is Flat:
             numbers, codes = inputs
             return fit_table(spec, data, numbers, codes)
-        case ImageShape(), _ if wanted is Flat:
+        case ImageShape(), _ if wanted in (Flat, Grid):
             (pixels,) = inputs
-            return fit_pixels(data, pixels)
+            return fit_pixels(data, data.flat if wanted is Flat else data.grid, pixels)
+        case SeriesShape(), _ if wanted in (Flat, shapes.Sequence):
+            values, lengths = inputs
+            return fit_steps(data, data.flat if wanted is Flat else data.sequence, values, lengths)
     raise AssertionError(f"no preprocessing from {data!r} to {wanted}")
 
 
-__all__ = ["DataShape", "Fitted", "ImageShape", "Pixels", "Table", "TableShape", "fit_preprocess", "kind_of"]
+__all__ = ["DataShape", "Fitted", "ImageShape", "SeriesShape", "TableShape", "fit_preprocess", "kind_of"]
