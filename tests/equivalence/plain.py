@@ -10,6 +10,7 @@ from torch import nn
 
 from lockstep.engine.population import Member, Population
 from lockstep.engine.streams import batch_rows
+from lockstep.network.layers.augment import Augment, changed
 from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR
 
 
@@ -30,14 +31,18 @@ def splitmix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def mask(seed: int, step: int, place: int, call: int, size: int, p: float) -> np.ndarray:
+def hashes(seed: int, step: int, place: int, call: int, size: int) -> np.ndarray:
     key = splitmix(splitmix(splitmix(seed) ^ step) ^ (place << 32)) >> 32
     x = np.arange(size, dtype=np.uint64) * 0x9E3779B9 & 0xFFFFFFFF ^ ((key + call * 40503) & 0xFFFFFFFF)
     x ^= x >> 16
     x = x * 0x7FEB352D & 0xFFFFFFFF
     x ^= x >> 15
-    x = x * 0x846CA68B & 0xFFFFFFFF
-    return x.astype(np.uint32).view(np.int32) >= min(round(p * 2**32) - 2**31, 2**31 - 1)
+    return x * 0x846CA68B & 0xFFFFFFFF
+
+
+def mask(seed: int, step: int, place: int, call: int, size: int, p: float) -> np.ndarray:
+    x = hashes(seed, step, place, call, size).astype(np.uint32).view(np.int32)
+    return x >= min(round(p * 2**32) - 2**31, 2**31 - 1)
 
 
 class GivenMask(nn.Module):
@@ -56,11 +61,29 @@ class GivenMask(nn.Module):
         return x * torch.from_numpy(kept).view(shape).to(x.dtype) / (1 - self.p)
 
 
-def give_masks(module: nn.Module, seed: int) -> list[GivenMask]:
+class GivenChanges(nn.Module):
+    """Augmentation by what the member's seed, the step and the place draw."""
+
+    def __init__(self, like: Augment, seed: int, place: int) -> None:
+        super().__init__()
+        self.like, self.seed, self.place, self.step, self.call = like, seed, place, 0, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        drawn = hashes(self.seed, self.step, self.place, self.call, len(x) * 5).astype(np.int64) % 2**31
+        return changed(x, torch.from_numpy(drawn).view(-1, 5), self.like.flip, self.like.shift, self.like.cutout)
+
+
+def give_masks(module: nn.Module, seed: int) -> list[GivenMask | GivenChanges]:
     given = []
     for name, child in list(module.named_modules()):
-        if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d):
-            new = GivenMask(child.p, not isinstance(child, nn.Dropout), seed, len(given))
+        if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | Augment):
+            new = (
+                GivenChanges(child, seed, len(given))
+                if isinstance(child, Augment)
+                else GivenMask(child.p, not isinstance(child, nn.Dropout), seed, len(given))
+            )
             parent = module.get_submodule(name.rpartition(".")[0]) if "." in name else module
             setattr(parent, name.rpartition(".")[2], new)
             given.append(new)

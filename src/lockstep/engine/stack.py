@@ -14,7 +14,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from lockstep.engine.alone import gradient_alone, one_alone, seeded
 from lockstep.engine.structure import structure
 from lockstep.errors import TrainingError
-from lockstep.network.layers.dropout import KeyedDropout, key_dropout, keyed_dropouts
+from lockstep.network.layers.dropout import Keyed, key_dropout, keyed_dropouts
 
 Tensors = dict[str, Tensor]
 
@@ -86,7 +86,7 @@ class Stack:
         """One member's output; under ``vmap`` all members'. In training, ``buffers`` then holds what they became."""
         form = self.train_form if training else self.eval_form
         for module in form.modules():
-            if isinstance(module, KeyedDropout):
+            if isinstance(module, Keyed):
                 module.calls = 0
         output = functional_call(form, (params, buffers), inputs)
         if training:

@@ -21,10 +21,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Sequence:
-    """``[B, length, width]`` beside a mask ``[B, length]``, true where there is something and false where padded."""
+    """``[B, length, width]`` beside a mask ``[B, length]``, true where there is something and false where padded.
+
+    ``ordered``: whether it matters what comes before what, as it does in time and not among a table's columns.
+    """
 
     length: int
     width: int
+    ordered: bool = True
 
 
 Shape = Flat | Grid | Sequence

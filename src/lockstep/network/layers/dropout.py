@@ -17,48 +17,82 @@ _MIX2 = -2073254261
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
-class KeyedDropout(nn.Module):
+class Keyed(nn.Module):
+    """A layer that draws by key: ``key``, an int32 buffer that the step sets, one number per member in a stack."""
+
+    key: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
+
+    def next_key(self) -> Tensor:
+        """A module that one forward pass calls several times draws otherwise each time."""
+        key = self.key + self.calls * 40503 if self.calls else self.key
+        self.calls += 1
+        return key
+
+
+class Unkeyed(nn.Module):
+    """A layer that draws from torch's stream, and whose ``keyed`` form stands in for it in a stack."""
+
+    def keyed(self) -> Keyed:
+        raise NotImplementedError
+
+
+class KeyedDropout(Keyed):
     """Inverted dropout with a keyed mask; stands in for ``nn.Dropout`` and, with ``features``, ``nn.Dropout1d/2d/3d``.
 
     Shape: any → the same. For the feature forms one bit is drawn per (sample, channel), as torch does.
     Buffers, one number per member in a stack: ``threshold`` int32 (an element is kept when its hash is at least that),
-    ``scale`` (1/(1 − p), 0 for p = 1), ``key`` int32 (set by the step).
+    ``scale`` (1/(1 − p), 0 for p = 1), and the ``key``.
     """
 
     threshold: Tensor
     scale: Tensor
-    key: Tensor
 
     def __init__(self, p: float, *, features: bool = False, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.features = features
-        self.calls = 0
         edge = min(round(p * 2**32) - 2**31, 2**31 - 1)
         self.register_buffer("threshold", torch.tensor(edge, dtype=torch.int32), persistent=False)
         self.register_buffer("scale", torch.tensor(0.0 if p == 1 else 1 / (1 - p), dtype=dtype), persistent=False)
-        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        # A module that one forward pass calls several times draws another mask each time.
-        key = self.key + self.calls * 40503 if self.calls else self.key
-        self.calls += 1
         shape = x.shape[:2] + (1,) * (x.dim() - 2) if self.features else x.shape
-        return x * (self.mask(shape, key, x.device) * self.scale.to(x.dtype))
+        return x * (self.mask(shape, self.next_key(), x.device) * self.scale.to(x.dtype))
 
     def mask(self, shape: torch.Size | tuple[int, ...], key: Tensor, device: torch.device) -> Tensor:
         """Which elements are kept, boolean, of the given shape."""
-        index = torch.arange(int(np.prod(shape)), dtype=torch.int32, device=device).view(shape)
-        return hash32(index * _GOLDEN ^ key) >= self.threshold
+        return bits(places(shape, device), key) >= self.threshold
 
 
 def hash32(x: Tensor) -> Tensor:
-    """Wellons' lowbias32, a bijection of the 32-bit integers with near-perfect avalanche; int32 → int32.
+    """Wellons' lowbias32, a bijection of the 32-bit integers with near-perfect avalanche; int32 → int32."""
+    return _mix(_fold(x))
 
-    The masks after the shifts make them logical ones: torch has no unsigned 32-bit arithmetic.
-    """
-    x = x ^ ((x >> 16) & 0xFFFF)
+
+def places(shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor:
+    """What ``bits`` needs to know of each element of ``shape``: its index, spread over 32 bits and folded."""
+    index = torch.arange(int(np.prod(shape)), dtype=torch.int32, device=device).view(shape)
+    return _fold(index * _GOLDEN)
+
+
+def bits(places: Tensor, key: Tensor) -> Tensor:
+    """``hash32(index·2³²/φ ^ key)``. Folding is linear in bits, ``fold(a ^ b) = fold(a) ^ fold(b)``, so of a stack's
+    members each folds its key alone and the places are folded once for all."""
+    return _mix(places ^ _fold(key))
+
+
+def _fold(x: Tensor) -> Tensor:
+    """The mask after a shift makes it a logical one: torch has no unsigned 32-bit arithmetic."""
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def _mix(x: Tensor) -> Tensor:
     x = x * _MIX1
     x = x ^ ((x >> 15) & 0x1FFFF)
     return x * _MIX2
@@ -81,7 +115,7 @@ def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def key_dropout(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Swap every torch dropout in ``module`` for its keyed form, in place; returns the module.
+    """Swap every layer of ``module`` that draws at random for its keyed form, in place; returns the module.
 
     One that stands in several places stays one.
     """
@@ -98,12 +132,14 @@ def _swap(module: nn.Module, dtype: torch.dtype, done: dict[nn.Module, nn.Module
 
 
 def _keyed(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    if isinstance(module, Unkeyed):
+        return module.keyed().train(module.training)
     if not isinstance(module, DROPOUTS):
         return module
     keyed = KeyedDropout(module.p, features=not isinstance(module, nn.Dropout), dtype=dtype)
     return keyed.train(module.training)
 
 
-def keyed_dropouts(module: nn.Module) -> list[tuple[str, KeyedDropout]]:
-    """The keyed dropouts in a module, by name, in the order that gives each its place."""
-    return [(name, child) for name, child in module.named_modules() if isinstance(child, KeyedDropout)]
+def keyed_dropouts(module: nn.Module) -> list[tuple[str, Keyed]]:
+    """The keyed layers in a module, by name, in the order that gives each its place."""
+    return [(name, child) for name, child in module.named_modules() if isinstance(child, Keyed)]

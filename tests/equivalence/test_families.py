@@ -1,0 +1,110 @@
+"""The law of the project for every family: a member of a stack is the same member alone, and a plain torch loop."""
+
+import numpy as np
+import pytest
+import torch
+from plain import train_plainly
+from torch import nn
+from torch.nn import functional as F
+
+from lockstep.engine.loop import Problem
+from lockstep.engine.population import make_population
+from lockstep.engine.step import Resident
+from lockstep.engine.train import make_modules, train_population
+from lockstep.network.families import make_body
+from lockstep.network.losses import LOSSES
+from lockstep.network.shapes import Flat, Grid, Sequence
+from lockstep.spec import AdamW, Mlp, Population, Training, TrainSpec
+from lockstep.spec.network import Augment, Cnn, Rnn, Transformer
+
+ROWS, VALID, CLASSES, EPOCHS = 64, 16, 3, 15
+SERIES, IMAGES = Sequence(7, 3), Grid(2, 6, 5)
+CASES = {
+    "mlp": (Mlp(hidden=(8, 8), residual=True, norm="layer", dropout=0.2), Flat(5)),
+    "cnn, images": (
+        Cnn(channels=(4, 6), dropout=0.2, augment=Augment(flip=True, shift=1, cutout=2), pooling="flatten"), IMAGES
+    ),
+    "cnn, residual": (Cnn(channels=(4,), convs=2, residual=True, norm="layer", activation="gelu", dropout=0.2), IMAGES),
+    "cnn, series": (Cnn(channels=(5, 6), kernel=(4, 3), pool=2, pooling="mean_max", dropout=0.2), SERIES),
+    "cnn, parallel": (Cnn(layout="parallel", channels=(4,), kernel=(2, 3), pool=1, pooling="max", norm="none"), SERIES),
+    "elman": (Rnn(cell="elman", hidden=5, layers=2, pooling="mean", dropout=0.2), SERIES),
+    "lstm": (Rnn(cell="lstm", hidden=5, layers=2, pooling="last", dropout=0.2), SERIES),
+    "gru": (Rnn(cell="gru", hidden=5, bidirectional=False, pooling="max", dropout=0.2), SERIES),
+    "transformer": (
+        Transformer(width=8, heads=2, layers=2, feedforward=12, dropout=0.2, attention_dropout=0.1), SERIES
+    ),
+    "transformer, rotary": (
+        Transformer(
+            width=8, heads=2, layers=1, feedforward=12, positions="rotary", pooling="cls", patch=3, stride=2, norm="rms"
+        ),
+        SERIES,
+    ),
+}  # fmt: skip
+
+
+class Whole(nn.Module):
+    """A family's body and a linear head. A sequence comes with its length."""
+
+    def __init__(self, case: str) -> None:
+        super().__init__()
+        self.body, width = make_body(*CASES[case])
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x: torch.Tensor, *lengths: torch.Tensor) -> torch.Tensor:
+        masks = [torch.arange(x.shape[1]) < own[:, None] for own in lengths]
+        return self.head(self.body(x, *masks))
+
+
+def data_for(case: str, rng: np.random.Generator) -> Resident:
+    match CASES[case][1]:
+        case Flat(width=width):
+            size: tuple[int, ...] = (width,)
+        case Grid(channels=channels, height=height, width=width):
+            size = (channels, height, width)
+        case Sequence(length=length, width=width):
+            size = (length, width)
+    x = torch.from_numpy(rng.normal(size=(ROWS, *size)))
+    y = x.flatten(1)[:, :CLASSES].argmax(1)
+    lengths = torch.from_numpy(rng.integers(1, size[0] + 1, ROWS))
+    return Resident((x, lengths) if isinstance(CASES[case][1], Sequence) else (x,), y)
+
+
+def run(case, data, members=None):
+    spec = TrainSpec(
+        optimizer=AdamW(lr=[1e-3, 1e-2]),
+        training=Training(epochs=EPOCHS, batch_size=12),
+        population=Population(folds=1, seeds=2, seed=int(data.targets.sum()), members=members),
+    )
+    population = make_population(spec, [(np.arange(VALID, ROWS), np.arange(VALID))])
+    modules = make_modules(lambda _: Whole(case).double(), population.training)
+    trained = train_population(
+        population, modules, lambda _: Problem(data, LOSSES["cross_entropy"], "cross_entropy", {}), torch.device("cpu")
+    )
+    return population, modules, trained
+
+
+def outputs(module, data):
+    with torch.no_grad():
+        return module.eval()(*data.inputs)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_member_of_a_stack_is_the_same_member_alone_and_a_plain_torch_loop(case, rng):
+    data = data_for(case, rng)
+    population, modules, fused = run(case, data)
+    assert len(population.members) == 4
+    assert len(fused.stacks) == 1
+    for index, member in enumerate(population.members):
+        assert member.steps * EPOCHS == 60
+        own = fused.module(index)
+        _, _, alone = run(case, data, members=(index,))
+        plain = train_plainly(modules[index], member, population, data.inputs, data.targets, F.cross_entropy)
+        assert fused.finished[index].best_epoch == alone.finished[0].best_epoch == plain.best_epoch
+        by_hand = Whole(case).double()
+        by_hand.load_state_dict(plain.best, strict=False)
+        expected = outputs(by_hand, data)
+        for other in (own, alone.module(0)):
+            torch.testing.assert_close(outputs(other, data), expected, rtol=0, atol=1e-9)
+            weights = other.state_dict()
+            assert max(float((weights[k].double() - v.double()).abs().max()) for k, v in plain.best.items()) < 1e-9
+    assert float((outputs(fused.module(0), data) - outputs(fused.module(1), data)).abs().max()) > 1e-3
