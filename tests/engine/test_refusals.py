@@ -1,16 +1,18 @@
-"""What cannot be stacked, or does not fit its loss, is told in the user's words."""
+"""What cannot be stacked trains member by member, and what cannot be trained is refused: in the user's words."""
 
 import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lockstep
-from lockstep.engine.refusals import explain
+from lockstep.engine.refusals import unstackable
 from lockstep.errors import TrainingError
 from lockstep.spec import Loss
 
@@ -41,36 +43,105 @@ def train(make: Callable[[], Any], y: Tensor = Y, **settings: Any) -> lockstep.R
     return lockstep.train(make, (X, y), epochs=1, batch_size=16, seeds=2, quiet=True, device="cpu", **settings)
 
 
-RANDOM = "The randomness of a network must come from nn.Dropout (or 1d, 2d, 3d), which draws for each member alone"
-BRANCH = "The forward of a network must take the same path whatever the values are"
-FORWARD = "its forward calls F.dropout or draws random numbers itself"
-MAKE = "Make an nn.Dropout in __init__ and call that."
+class Doubled(torch.autograd.Function):
+    """Of the older form, which torch.func does not take."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * gradient
+
+
+def branches(m: Calls, x: Tensor) -> Tensor:
+    if x.sum() > 0:
+        return m.layer(x)
+    return m.layer(-x)
+
+
+def adds_in_place(m: Calls, x: Tensor) -> Tensor:
+    y = torch.zeros(len(x), 2)
+    y += m.layer(x)
+    return y
+
+
+def sets_data(m: Calls, x: Tensor) -> Tensor:
+    m.layer.weight.data = m.layer.weight.data.clamp(-0.2, 0.2)
+    return m.layer(x)
+
+
+DROPOUT = "They stack with an nn.Dropout made in __init__, which draws for each network alone."
+DRAWS = "the forward draws random numbers itself (test_refusals.py, line "
+LOOKS = "the forward looks at a tensor's values (test_refusals.py, line "
+PYTHONS = "the forward draws from Python's or numpy's random numbers, which would be the same for all"
+UNSTACKABLE: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "F.dropout": (calls(lambda m, x: m.layer(F.dropout(x, 0.5, m.training))), DRAWS, DROPOUT),
+    "noise": (calls(lambda m, x: m.layer(x + torch.randn_like(x))), DRAWS, DROPOUT),
+    "one draw": (calls(lambda m, x: m.layer(x) * torch.rand(2)), DRAWS, DROPOUT),
+    "random": (calls(lambda m, x: m.layer(x) * random.random()), PYTHONS, DROPOUT),
+    "numpy": (calls(lambda m, x: m.layer(x) * float(np.random.rand())), PYTHONS, DROPOUT),
+    "alpha": (lambda: nn.Sequential(nn.Linear(6, 2), nn.AlphaDropout(0.1)), "1 (AlphaDropout) draws", DROPOUT),
+    "attention": (lambda: attention(0.1), "1.self_attn (MultiheadAttention) draws for all at once", DROPOUT),
+    "branch": (calls(branches), LOOKS, "They stack with torch.where in its place."),
+    "item": (calls(lambda m, x: m.layer(x) * x.mean().item()), LOOKS, "They stack with torch.where in its place."),
+    "numpy value": (calls(lambda m, x: m.layer(x) * float(x.numpy().mean())), LOOKS, "They stack with torch.where"),
+    "mask": (calls(lambda m, x: m.layer(x) * len(x[x > 0])), "the values decide a tensor's shape (", "They stack with"),
+    "function": (
+        calls(lambda m, x: m.layer(Doubled.apply(x))),
+        "a torch.autograd.Function has no form for torch.func (", "They stack if it has setup_context",
+    ),
+    "in place": (
+        calls(adds_in_place), "a tensor that is one for all is changed in place (", "They stack with y = y + x",
+    ),
+    "data": (calls(sets_data), "the forward sets a tensor's .data (", "They stack with copy_() under torch.no_grad()"),
+    "no rule": (
+        lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 2))),
+        "torch cannot run aten::div.out of several networks at once", "They stack with another operation",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSTACKABLE)
+def test_what_cannot_be_stacked_trains_member_by_member_and_says_why_and_what_would_stack(name: str) -> None:
+    make, why, remedy = UNSTACKABLE[name]
+    result = train(make, valid=(X, Y))
+    assert [len(stack.originals) for stack in result.trained.stacks] == [1, 1]
+    (finding,) = result.findings
+    assert (finding.severity, finding.code, finding.subject) == ("warning", "not-stacked", "2 networks")
+    assert finding.what == "2 networks train one after another, and not as one stack"
+    assert finding.evidence.startswith(why)
+    assert finding.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize("name", UNSTACKABLE)
+def test_what_cannot_be_stacked_has_the_same_weights_alone_and_leaves_the_callers_random_state(name: str) -> None:
+    make, *_ = UNSTACKABLE[name]
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    both, alone = train(make, valid=(X, Y)), train(make, valid=(X, Y), members=[1])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]  # type: ignore[index, union-attr]
+    for one, same in zip(both.member(1).parameters(), alone.member(1).parameters(), strict=True):
+        assert torch.equal(one, same)
+    assert np.array_equal(both.predict(X)[1], alone.predict(X)[0])
+
+
+def test_the_reason_names_the_line_in_the_users_code() -> None:
+    (finding,) = train(calls(branches)).findings
+    assert finding.evidence.endswith(": if x.sum() > 0)")
+
+
+def test_a_network_alone_that_would_not_stack_is_told_so_in_passing() -> None:
+    (finding,) = train(calls(branches), members=[0]).findings
+    assert finding.severity == "info"
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (calls(lambda m, x: m.layer(F.dropout(x, 0.5, m.training))), f"{RANDOM}, however: {FORWARD}. {MAKE}"),
-        (calls(lambda m, x: m.layer(x + torch.randn_like(x))), f"{RANDOM}, however: {FORWARD}. {MAKE}"),
-        (
-            lambda: nn.Sequential(nn.Linear(6, 2), nn.AlphaDropout(0.1)),
-            f"{RANDOM}, however: 1 (AlphaDropout). {MAKE}",
-        ),
-        (lambda: attention(0.1), f"{RANDOM}, however: 1.self_attn (MultiheadAttention). {MAKE}"),
-        (
-            calls(lambda m, x: m.layer(x) if x.sum() > 0 else m.layer(-x)),
-            f"{BRANCH}, however: it calls .item() or branches on a tensor. Write it with torch.where.",
-        ),
-        (
-            calls(lambda m, x: m.layer(x) * x.mean().item()),
-            f"{BRANCH}, however: it calls .item() or branches on a tensor. Write it with torch.where.",
-        ),
         (calls(lambda m, x: (m.layer(x), x)), "A network must return one tensor, however: tuple. Return the logits."),
         (calls(lambda m, x: {"a": m.layer(x)}), "A network must return one tensor, however: dict. Return the logits."),
-        (
-            lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 2))),
-            "Every operation of a network must be one that vmap can batch, however: aten::div.out is not.",
-        ),
         (nn.Identity, "A network must have parameters that need a gradient, however: Identity has none."),
         (
             lambda: nn.Linear(6, 2).requires_grad_(False),
@@ -87,7 +158,7 @@ MAKE = "Make an nn.Dropout in __init__ and call that."
         (lambda: 3, "make_module must return an nn.Module, however: int."),
     ],
 )  # fmt: skip
-def test_a_network_that_cannot_be_stacked_is_told_why_and_what_to_do(make: Callable[[], Any], message: str) -> None:
+def test_a_network_that_cannot_be_trained_is_told_why_and_what_to_do(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as caught:
         train(make)
     assert str(caught.value) == message
@@ -127,14 +198,18 @@ def test_a_batch_that_the_network_cannot_take_is_said_in_torchs_plain_words() ->
         lockstep.train(lambda: nn.Linear(5, 2), (torch.randn(8, 6), torch.zeros(8).long()), epochs=1, quiet=True)
 
 
+def test_a_loss_that_does_not_follow_from_the_parameters_is_told() -> None:
+    with pytest.raises(TrainingError, match="must follow from the network's parameters, however: nothing leads back"):
+        train(calls(lambda m, x: m.layer(x).detach()))
+
+
 def test_a_recurrent_layer_without_a_batching_rule_is_named() -> None:
     form = nn.ModuleDict({"cells": nn.LSTM(3, 4), "out": nn.Linear(4, 2)})
-    assert explain("Batching rule not implemented for aten::_cudnn_rnn; the fallback path", form) == (
-        "Recurrent layers cannot be stacked yet, however: cells (LSTM). Take a network without recurrence."
-    )
+    reason = unstackable(RuntimeError("Batching rule not implemented for aten::_cudnn_rnn; the fallback path"), form)
+    assert reason is not None
+    assert reason.why.startswith("torch cannot run cells (LSTM) of several networks at once")
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_attention_without_dropout_of_its_own_can_be_stacked() -> None:
     assert len(train(lambda: attention(0.0)).members) == 2
 

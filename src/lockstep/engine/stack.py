@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, grad_and_value, vjp, vmap
 
 from lockstep.engine.alone import gradient_alone, one_alone, seeded
 from lockstep.engine.structure import structure
@@ -66,6 +66,11 @@ class Stack:
         """How many random streams a step needs: one per dropout, and torch's own for a member that runs alone."""
         return len(self.dropouts) + (not self.mapped)
 
+    def emptied(self) -> "Stack":
+        """Without the members' tensors: what is left once they are trained takes each of them out."""
+        buffers = {name: buffer[:0].clone() for name, buffer in self.buffers.items()}
+        return replace(self, params=self.params[:0].clone(), buffers=buffers)
+
     def each(self, function: Callable[..., Any], in_dims: tuple[int | None, ...] | int = 0) -> Callable[..., Any]:
         """``function`` of one member as one of all, over the leading axis: by ``vmap``, or on the only member."""
         return vmap(function, in_dims=in_dims) if self.mapped else one_alone(function, in_dims)
@@ -88,7 +93,10 @@ class Stack:
         for module in form.modules():
             if isinstance(module, Keyed):
                 module.calls = 0
-        output = functional_call(form, (params, buffers), inputs)
+        if self.mapped and not training and any(isinstance(module, nn.RNNBase) for module in form.modules()):
+            output = in_small_operations(lambda p: functional_call(form, (p, buffers), inputs), params)
+        else:
+            output = functional_call(form, (params, buffers), inputs)
         if training:
             output, became = output
             buffers.update({name: buffer for name, buffer in became.items() if name in buffers})
@@ -97,6 +105,19 @@ class Stack:
                 f"A network must return one tensor, however: {type(output).__name__}. Return the logits."
             )
         return output
+
+    def part(self, positions: Sequence[int], *, mapped: bool) -> "Stack":
+        """Some of the members as a stack of their own, whose forms remember nothing of this one's runs."""
+        rows = list(positions)
+        return replace(
+            self,
+            params=self.params[rows],
+            buffers={name: buffer[rows] for name, buffer in self.buffers.items()},
+            train_form=copy.deepcopy(self.train_form),
+            eval_form=copy.deepcopy(self.eval_form),
+            originals=tuple(self.originals[position] for position in rows),
+            mapped=mapped,
+        )
 
     def taken_out(self, position: int, params: Tensor, buffers: Tensors) -> nn.Module:
         """The ordinary module at ``position`` with the given parameters ``[P]`` and buffers, in eval mode, on the CPU.
@@ -112,6 +133,17 @@ class Stack:
         return module.eval()
 
 
+def in_small_operations(function: Callable[[Tensors], Any], params: Tensors) -> Any:
+    """``function(params)`` where autograd sees it, though nothing is recorded: there torch takes its recurrent layers
+    apart into operations that ``vmap`` has rules for, and under ``vmap`` alone it does not."""
+
+    @torch.no_grad()
+    def unrecorded(params: Tensors) -> Any:
+        return function(params)
+
+    return vjp(unrecorded, params)[0]
+
+
 def lift_groups(
     modules: Sequence[nn.Module], device: torch.device, kinds: Sequence[object] | None = None
 ) -> Iterator[tuple[Stack, list[int]]]:
@@ -119,11 +151,16 @@ def lift_groups(
 
     Modules share a stack when their structure and, where given, their ``kinds`` are equal.
     """
+    for positions in stackable(modules, kinds):
+        yield lift([modules[position] for position in positions], device), positions
+
+
+def stackable(modules: Sequence[nn.Module], kinds: Sequence[object] | None = None) -> list[list[int]]:
+    """The positions of the modules that can share a stack, a list per stack."""
     groups: dict[object, list[int]] = {}
     for position, module in enumerate(modules):
         groups.setdefault((structure(module), kinds[position] if kinds else None), []).append(position)
-    for positions in groups.values():
-        yield lift([modules[position] for position in positions], device), positions
+    return list(groups.values())
 
 
 def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:

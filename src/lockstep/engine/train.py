@@ -1,18 +1,28 @@
 """From modules and members to trained members: one stack per structure, trained one stack after another."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from lockstep.engine.alone import seeded
+from lockstep.engine.forward import outputs_on_all_rows
 from lockstep.engine.loop import Finished, Problem, Progress, start, train_stack
 from lockstep.engine.population import Member, Population
+from lockstep.engine.probe import SLOW, reason_to_part
 from lockstep.engine.records import Observer
-from lockstep.engine.stack import Stack, Tensors, lift_groups
+from lockstep.engine.refusals import Reason
+from lockstep.engine.stack import Stack, lift, stackable
+from lockstep.engine.structure import difference, structure
 from lockstep.errors import TrainingError
+from lockstep.findings import Finding
 from lockstep.spec import Frozen
 
 M = TypeVar("M", bound=nn.Module)
@@ -27,6 +37,20 @@ class Trained:
     finished: tuple[Finished, ...]
     places: tuple[tuple[int, int], ...]
 
+    def outputs(self, inputs: tuple[Tensor, ...]) -> NDArray[Any]:
+        """Every member's outputs ``[K, N, …]`` in eval mode on the same rows, with its best weights."""
+        outputs: dict[int, NDArray[Any]] = {}
+        for number, stack in enumerate(self.stacks):
+            ours = sorted((row, position) for position, (at, row) in enumerate(self.places) if at == number)
+            positions = [position for _, position in ours]
+            done = [self.finished[position] for position in positions]
+            params = torch.stack([one.params for one in done])
+            buffers = {name: torch.stack([one.buffers[name] for one in done]) for name in stack.buffers}
+            with without_torchs_advice():
+                own = outputs_on_all_rows(stack, params, buffers, inputs).cpu().numpy()
+            outputs |= dict(zip(positions, own, strict=True))
+        return np.stack([outputs[position] for position in range(len(outputs))])
+
     def module(self, position: int) -> nn.Module:
         """The trained module of the member at ``position`` in ``members``, plain, with its best weights."""
         stack, row = self.places[position]
@@ -35,11 +59,11 @@ class Trained:
 
 
 def make_modules(make: Callable[[Member], M], members: Sequence[Member]) -> list[M]:
-    """``make(member)`` for each member, under the member's own seed; the caller's random state is left alone."""
+    """``make(member)`` for each member, with torch's (numpy's, Python's) random stream started from the member's own
+    seed; the caller's random state is left alone."""
     modules = []
-    with torch.random.fork_rng(devices=[]):
-        for member in members:
-            torch.manual_seed(member.seed)
+    for member in members:
+        with seeded(member.seed, torch.device("cpu")):
             modules.append(checked(make(member)))
     return modules
 
@@ -64,47 +88,121 @@ def checked(module: M) -> M:
 def train_population(
     population: Population,
     modules: Sequence[nn.Module],
-    problem: Problem,
+    problem: Callable[[Sequence[Member]], Problem],
     device: torch.device,
     *,
     observers: Sequence[Observer] = (),
     keep: Callable[[Stack, Sequence[Member], Progress], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
+    notice: Callable[[Finding], None] | None = None,
 ) -> Trained:
-    """Train the chosen members. ``problem.loss_numbers`` have a row per chosen member.
+    """Train the chosen members, one stack after another. ``problem(members)`` is what those of one stack train on.
 
-    ``keep`` gets the stack, its members and its progress after every epoch, to store them.
+    ``keep`` gets the stack, its members and its progress after every epoch, to store them. With ``notice`` the modules
+    may be any: those that cannot be stacked are found, trained one after another, and ``notice`` is told why.
     """
     members = population.training
-    stacks, finished, places = [], {}, {}
-    for number, (stack, positions) in enumerate(lift_groups(modules, device, [kinds(member) for member in members])):
-        ours = [members[position] for position in positions]
-        own = replace(problem, loss_numbers=rows(problem.loss_numbers, positions))
-        done = train_stack(
-            stack, ours, own, start(stack, ours), observers=observers, stop=stop,
-            keep=lambda progress, stack=stack, ours=ours: keep(stack, ours, progress),  # type: ignore[misc]
-        )  # fmt: skip
-        stacks.append(stack)
-        for row, position in enumerate(positions):
-            finished[position], places[position] = done[row], (number, row)
+    if notice is not None:
+        for finding in several_structures(members, modules):
+            notice(finding)
+    stacks: list[Stack] = []
+    finished, places = {}, {}
+    groups = stackable(modules, [kinds(member) for member in members])
+    for number, group in enumerate(groups):
+        told = [in_its_place(observer, number + 1, len(groups)) for observer in observers]
+        stack = lift([modules[position] for position in group], device)
+        for part, at in parts(stack, group, members, problem, notice):
+            ours = [members[position] for position in at]
+            with without_torchs_advice():
+                done = train_stack(
+                    part, ours, problem(ours), start(part, ours), observers=told, stop=stop,
+                    keep=lambda progress, part=part, ours=ours: keep(part, ours, progress),  # type: ignore[misc]
+                )  # fmt: skip
+            for row, position in enumerate(at):
+                finished[position], places[position] = done[row], (len(stacks), row)
+            stacks.append(part.emptied())
     order = range(len(members))
     return Trained(tuple(stacks), members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
 
 
+def parts(
+    stack: Stack,
+    positions: Sequence[int],
+    members: Sequence[Member],
+    problem: Callable[[Sequence[Member]], Problem],
+    notice: Callable[[Finding], None] | None,
+) -> Iterator[tuple[Stack, Sequence[int]]]:
+    """``stack`` as it is if it can be one, else each of its members; with their positions among ``members``."""
+    reason = None
+    if notice is not None:
+        ours = [members[position] for position in positions]
+        own = problem(ours)
+        reason = reason_to_part(stack, ours, own.data, own.loss, own.loss_numbers)
+    if notice is None or reason is None:
+        yield stack, positions
+        return
+    notice(not_stacked(reason, len(positions)))
+    yield from ((stack.part([row], mapped=False), [position]) for row, position in enumerate(positions))
+
+
+def in_its_place(observer: Observer, stack: int, stacks: int) -> Observer:
+    """``observer``, told of every epoch which stack of how many it is of."""
+    return lambda record: observer(replace(record, stack=stack, stacks=stacks))
+
+
+def not_stacked(reason: Reason, count: int) -> Finding:
+    return Finding(
+        severity="warning" if count > 1 else "info",
+        code="not-stacked",
+        subject=f"{count} network{'s' if count > 1 else ''}",
+        what=f"{count} networks train one after another, and not as one stack" if count > 1
+        else "This network would not train in a stack with others",
+        evidence=reason.why,
+        remedy=reason.remedy,
+    )  # fmt: skip
+
+
+def several_structures(members: Sequence[Member], modules: Sequence[nn.Module]) -> Iterator[Finding]:
+    """Candidates whose networks differ among themselves, and so are several stacks."""
+    firsts: dict[int, int] = {}
+    told: set[int] = set()
+    for position, member in enumerate(members):
+        first = firsts.setdefault(member.candidate, position)
+        if member.candidate not in told and structure(modules[first]) != structure(modules[position]):
+            told.add(member.candidate)
+            yield Finding(
+                severity="info",
+                code="several-structures",
+                subject=member.label,
+                what="make_module makes networks that differ in more than numbers, so they are several stacks",
+                evidence=f"member {members[first].index} has another {difference(modules[first], modules[position])}",
+                remedy="A tensor that differs stacks as a buffer, a number as a parameter that needs no gradient.",
+            )
+
+
+@contextmanager
+def without_torchs_advice() -> Iterator[None]:
+    """Without torch's warnings that something could be faster, which are meant for who wrote the stack."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=SLOW)
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        yield
+
+
 def kinds(member: Member) -> tuple[object, ...]:
-    """What of a member's spec is structure, and not a number that can differ within a stack."""
+    """What of a member's spec is structure: all that is read off one member for its whole stack.
+
+    Not the numbers, which are the fields that hold floats: each member has its own.
+    """
     spec = member.spec
-    return tuple(map(fixed, (spec.optimizer, spec.schedule, spec.training)))
+    pieces = (spec.loss, spec.optimizer, spec.schedule, spec.training)
+    return (member.batch_size, member.steps, *map(fixed, pieces))
 
 
 def fixed(piece: Frozen) -> tuple[object, ...]:
     """A piece of a spec with the numbers left out."""
     fields = piece._fields().items()
     return (type(piece), *((name, float if isinstance(value, float) else value) for name, value in fields))
-
-
-def rows(numbers: Tensors, positions: Sequence[int]) -> dict[str, Tensor]:
-    return {name: number[list(positions)] for name, number in numbers.items()}
 
 
 def pick_device(name: str) -> torch.device:

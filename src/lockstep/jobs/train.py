@@ -1,7 +1,7 @@
 """``lockstep.train``: any ``nn.Module``, a whole population of it, in one stack."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lockstep.data import make_splits
-from lockstep.engine.forward import Lifted, as_input
+from lockstep.engine.alone import seeded
+from lockstep.engine.forward import as_input
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member, make_population
 from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import Trained, make_modules, pick_device, train_population
 from lockstep.errors import SpecError, TrainingError
+from lockstep.findings import Finding
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.prepare import long_schedules
 from lockstep.jobs.progress import progress
 from lockstep.jobs.tensors import joined, unpack
+from lockstep.network.checks import check_logits
 from lockstep.network.losses import LOSSES, LossFunction
 from lockstep.runs import History
 from lockstep.spec import AdamW, Constant, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, TrainSpec
@@ -37,6 +40,7 @@ class Result:
     members: tuple[Member, ...]
     history: pl.DataFrame
     trained: Trained
+    findings: tuple[Finding, ...] = ()
 
     def member(self, index: int) -> nn.Module:
         """The trained network of member ``index`` (its number in the whole population): a plain module in eval mode,
@@ -67,9 +71,10 @@ class Result:
 
         NaN for a member that never had a good epoch.
         """
-        modules = [self.trained.module(position) for position in range(len(self.members))]
-        lifted = Lifted(modules, self.trained.stacks[0].params.device)
-        outputs = lifted.outputs(x if isinstance(x, tuple) else (x,))
+        like = self.trained.stacks[0].params
+        outputs = self.trained.outputs(
+            tuple(as_input(part, like, like.device) for part in (x if isinstance(x, tuple) else (x,)))
+        )
         outputs[[done.best_epoch == 0 for done in self.trained.finished]] = np.nan
         return outputs
 
@@ -141,32 +146,44 @@ def train(
     where = pick_device(device)
     modules = make_modules(lambda _: make_module(), population.training)
     like = next(modules[0].parameters())
-    try_alone(modules[0], tuple(as_input(x[:2], like, torch.device("cpu")) for x in inputs))
+    try_alone(modules[0], tuple(as_input(x[:2], like, torch.device("cpu")) for x in inputs), loss_spec.name)
     resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_input(targets, like, where))
-    numbers = loss_numbers(population.training, modules[0], where, class_weights=own_weights(spec.loss, len(modules)))
-    problem = Problem(
-        resident, loss_function, "" if loss_spec.name == "auto" else loss_spec.name, numbers,
-        population.steps, population.batch_size,
-    )  # fmt: skip
-    history = History(population.identities)
+
+    def problem(ours: Sequence[Member]) -> Problem:
+        numbers = loss_numbers(ours, modules[0], where, class_weights=own_weights(spec.loss, len(ours)))
+        return Problem(resident, loss_function, "" if loss_spec.name == "auto" else loss_spec.name, numbers)
+
+    history, found = History(population.identities), list[Finding]()
     with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
-        for finding in long_schedules(population):
+
+        def notice(finding: Finding) -> None:
+            found.append(finding)
             show.finding(finding)
-        trained = train_population(population, modules, problem, where, observers=[history, show], stop=stop)
-    return Result(population.training, history.frame(), trained)
+
+        for finding in long_schedules(population):
+            notice(finding)
+        trained = train_population(
+            population, modules, problem, where, observers=[history, show], stop=stop, notice=notice
+        )
+    return Result(population.training, history.frame(), trained, tuple(found))
 
 
-def try_alone(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Let one network see two rows by itself: what is wrong between the two, torch then says plainly."""
+def try_alone(module: nn.Module, inputs: tuple[Tensor, ...], loss: str) -> None:
+    """Let one network see two rows by itself: what is wrong between the two, torch then says plainly.
+
+    Raises ``SpecError`` where it gives probabilities to a loss that takes logits.
+    """
     try:
-        with torch.no_grad():
-            copy.deepcopy(module).eval()(*inputs)
+        with torch.enable_grad(), seeded(0, torch.device("cpu")):
+            output = copy.deepcopy(module).eval()(*inputs)
     except Exception as error:
         shapes = ", ".join(str(list(x.shape)) for x in inputs)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise TrainingError(
             f"The network must take a batch of the data, {shapes}, however it raises {reason}."
         ) from error
+    if isinstance(output, Tensor):
+        check_logits(output, loss)
 
 
 def understood(loss: str | Loss | Callable[[Tensor, Tensor], Tensor]) -> tuple[Loss, LossFunction]:

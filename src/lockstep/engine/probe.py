@@ -1,0 +1,99 @@
+"""Whether modules of one structure can be one stack, found by trying two of them before training."""
+
+import random
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.engine.alone import seeded
+from lockstep.engine.executors.eager import autograd_gradients
+from lockstep.engine.forward import outputs_on_all_rows
+from lockstep.engine.population import Member
+from lockstep.engine.refusals import DROPOUT, Reason, first_sentence, in_stack, no_rule, operation, unstackable
+from lockstep.engine.stack import Stack
+from lockstep.engine.step import Resident
+from lockstep.engine.streams import epoch_rows
+from lockstep.network.layers.dropout import dropout_keys
+from lockstep.network.losses import LossFunction
+
+SLOW = "There is a performance drop"  # torch's warning where vmap runs an operation network by network
+
+
+def reason_to_part(
+    stack: Stack, members: Sequence[Member], data: Resident, loss: LossFunction, numbers: dict[str, Tensor]
+) -> Reason | None:
+    """Why the ``members`` of ``stack`` must train one after another; None where they can be the stack that they are.
+
+    The first member's gradient on two batches, and its output, are worked out alone by plain autograd: what is wrong
+    with network, loss or data is raised from there. Then those of the first two (or of one twice) under ``vmap``: what
+    is raised there, or comes out otherwise, is the reason. Two batches, because what a forward keeps from one to the
+    next shows in the second. Nothing is changed, random states included.
+    """
+    pair = [0, min(1, len(members) - 1)]
+    rows = torch.from_numpy(epoch_rows([members[k] for k in pair], 0, 1, members[0].batch_size)[0]).to(
+        stack.params.device
+    )
+    with seeded(0, stack.params.device):
+        alone = tried(stack.part([0], mapped=False), members[:1], rows[:1], data, loss, numbers, [0])
+        drawn = streams()
+        try:
+            with fallbacks() as slow:
+                both = tried(stack.part(pair, mapped=True), [members[k] for k in pair], rows, data, loss, numbers, pair)
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            return unstackable(cause, stack.train_form) or Reason(f"torch says: {first_sentence(str(cause))}", "")
+        return judged(alone, both[0], slow, drawn != streams(), stack)
+
+
+def judged(alone: Tensor, stacked: Tensor, slow: Sequence[str], drew: bool, stack: Stack) -> Reason | None:
+    """Why a stack that runs is still none."""
+    if drew:
+        return Reason(
+            "the forward draws from Python's or numpy's random numbers, which would be the same for all", DROPOUT
+        )
+    if any(re.search("rnn|lstm|gru", name) for name in slow):
+        return no_rule(slow[0], stack.train_form)
+    if not torch.allclose(alone, stacked, rtol=0.05, atol=1e-3 * float(alone.abs().max()), equal_nan=True):
+        return Reason(
+            "in a stack they give other losses than alone", "Look for what the forward keeps outside tensors."
+        )
+    return None
+
+
+def tried(
+    stack: Stack, members: Sequence[Member], rows: Tensor, data: Resident, loss: LossFunction,
+    numbers: dict[str, Tensor], places: list[int],
+) -> Tensor:  # fmt: skip
+    """The losses ``[K, 2]`` of two batches, with the gradients and the outputs in eval mode worked out beside."""
+    gradients = autograd_gradients(stack, loss)
+    params, buffers = stack.params.clone(), {name: buffer.clone() for name, buffer in stack.buffers.items()}
+    own = {name: number[places] for name, number in numbers.items()}
+    keys = dropout_keys(np.array([member.seed for member in members]), np.arange(2), stack.places)
+    losses = []
+    with in_stack(stack.train_form):
+        for now in torch.from_numpy(keys).to(params.device):
+            _, loss_now, buffers = gradients(params, buffers, now, *data.batch(rows), own)
+            losses.append(loss_now)
+    outputs_on_all_rows(stack, params, buffers, tuple(x[rows[0]] for x in data.inputs))
+    return torch.stack(losses, dim=1)
+
+
+def streams() -> tuple[object, ...]:
+    """Where Python's and numpy's random streams are."""
+    _, keys, place, *_ = np.random.get_state()
+    return random.getstate(), np.asarray(keys).tobytes(), place
+
+
+@contextmanager
+def fallbacks() -> Iterator[list[str]]:
+    """Yield a list that afterwards names the operations that ``vmap`` ran network by network."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield found
+    found += [operation(str(one.message)) for one in said if str(one.message).startswith(SLOW)]
