@@ -148,7 +148,7 @@ def train_stack(
         judged = len(running[0].valid_rows) > 0
         healthy = train_loss.isfinite() & progress.state.params.isfinite().all(dim=1)
         healthy &= valid_loss.isfinite() | (not judged)
-        monitor = monitored(spec.training, metric_name(problem.loss_name), valid_loss, valid_metric)
+        monitor = monitored(spec.training, metric_name(problem.loss_name), train_loss, valid_loss, valid_metric)
         better = healthy & ((monitor < progress.best.monitor) | (not judged))
         progress.epoch += 1
         progress.best = progress.best.updated(better, progress.state, monitor, progress.epoch)
@@ -200,11 +200,15 @@ def validate(
     return torch.stack(losses), torch.stack(metrics)
 
 
-def monitored(training: Training, name: str, valid_loss: Tensor, valid_metric: Tensor) -> Tensor:
+def monitored(
+    training: Training, name: str, train_loss: Tensor, valid_loss: Tensor, valid_metric: Tensor
+) -> Tensor:
     """What decides which epoch is best, ``[K]``, smaller is better."""
     if training.monitor == "valid_loss" or not name:
         return valid_loss
     return -valid_metric if name == "accuracy" else valid_metric
+    if training.monitor == "train_loss":
+        return train_loss.to(valid_loss)
 
 
 def endings(

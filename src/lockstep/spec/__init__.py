@@ -3,7 +3,7 @@
 from lockstep.spec.base import Frozen, Vary
 from lockstep.spec.data import DataSpec, Kind, Task
 from lockstep.spec.fit import FitSpec, parse_assignments, read_settings
-from lockstep.spec.network import Mlp, Preprocess
+from lockstep.spec.network import Mlp, Perceptron, Preprocess
 from lockstep.spec.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from lockstep.spec.schedules import (
     Constant,
@@ -35,6 +35,7 @@ __all__ = [
     "Mlp",
     "OneCycleLR",
     "Optimizer",
+    "Perceptron",
     "Population",
     "Preprocess",
     "RMSprop",

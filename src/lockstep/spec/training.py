@@ -68,8 +68,9 @@ class Loss(Frozen):
 class Training(Frozen):
     """The length of the run and what ends it.
 
-    ``patience`` epochs without a better ``monitor`` on the member's own validation rows retire the member; its best
-    weights are kept in any case. ``clip_norm`` bounds the norm of each member's whole gradient (None: no bound).
+    ``patience`` epochs without a better ``monitor`` retire the member; its best weights are kept in any case. What is
+    monitored is the loss or the metric on the member's own validation rows, or the loss it trains on. ``clip_norm``
+    bounds the norm of each member's whole gradient (None: no bound).
     ``ema`` is the decay of an exponential moving average of the weights, by step: ``a ← ema · a + (1 − ema) · θ``, from
     the weights after the first step on (torch's ``AveragedModel`` with ``get_ema_multi_avg_fn``). The averaged weights
     are then what is validated, kept and taken out; buffers are those of the network itself.
@@ -80,7 +81,7 @@ class Training(Frozen):
     clip_norm: Annotated[Number, in_range(above=0)] | None = 1.0
     ema: Annotated[Number, in_range(least=0, below=1)] | None = None
     patience: int | None = Field(default=None, ge=1)
-    monitor: Literal["valid_loss", "valid_metric"] = "valid_loss"
+    monitor: Literal["valid_loss", "valid_metric", "train_loss"] = "valid_loss"
 
 
 class Population(Frozen):

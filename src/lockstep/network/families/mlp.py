@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from lockstep.network.layers.activations import activation, settled
+from lockstep.network.layers.activations import activation
 from lockstep.network.layers.initialise import initialise
 from lockstep.network.layers.norms import norm
 from lockstep.spec import Mlp
@@ -19,7 +19,7 @@ def plain_mlp(spec: Mlp, features: int) -> tuple[nn.Sequential, int]:
         layers.append(linear(spec, features, width, name))
         layers += norm_if_any(spec, width)
         layers.append(activation(name, spec.slope))
-        layers.append(nn.Dropout(settled(spec.dropout)))
+        layers.append(nn.Dropout(spec.dropout))
         features = width
     return nn.Sequential(*layers), features
 
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, spec: Mlp, features: int, width: int, name: str) -> None:
         super().__init__()
-        rate = settled(spec.dropout)
+        rate = spec.dropout
         self.inner = nn.Sequential(
             *norm_if_any(spec, features),
             linear(spec, features, width, name),

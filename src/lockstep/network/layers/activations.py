@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 from torch import nn
 
-from lockstep.spec import Vary
-
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -21,17 +19,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def activation(name: str, slope: float | Vary = 0.01) -> nn.Module:
+def activation(name: str, slope: float = 0.01) -> nn.Module:
     """The activation of that name, any shape → the same. ``slope`` is leaky ReLU's on the negative side.
 
     ``softmax`` is over the last axis.
     """
     if name == "leaky_relu":
-        return nn.LeakyReLU(settled(slope))
+        return nn.LeakyReLU(slope)
     return ACTIVATIONS[name]()
 
 
-def settled(number: float | Vary) -> float:
+def settled(number: float) -> float:
     """A number of a candidate's spec, in which nothing is left to vary."""
-    assert not isinstance(number, Vary)
+    assert isinstance(number, float | int), number
     return float(number)

@@ -2,9 +2,6 @@
 
 from torch import Tensor, nn
 
-from lockstep.network.layers.activations import settled
-from lockstep.spec import Vary
-
 RECTIFIED = ("relu", "leaky_relu", "elu", "gelu", "silu", "mish")
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -17,7 +14,7 @@ def scheme_for(activation: str) -> str:
     return "lecun_normal" if activation == "selu" else "glorot_uniform"
 
 
-def initialise(module: nn.Module, scheme: str, activation: str = "identity", slope: float | Vary = 0.01) -> None:
+def initialise(module: nn.Module, scheme: str, activation: str = "identity", slope: float = 0.01) -> None:
     """Draw the weights of every linear and convolutional layer in ``module`` anew, from torch's global stream.
 
     ``activation`` is what follows these layers. Var(w) is 2/(fan_in + fan_out) for Glorot, g²/fan_in for He with
@@ -27,7 +24,7 @@ def initialise(module: nn.Module, scheme: str, activation: str = "identity", slo
     if scheme == "torch":
         return
     name = scheme_for(activation) if scheme == "auto" else scheme
-    negative = settled(slope) if activation == "leaky_relu" else 0.0
+    negative = slope if activation == "leaky_relu" else 0.0
     for layer in module.modules():
         if isinstance(layer, LAYERS):
             draw(layer.weight, name, rectified=activation in RECTIFIED, slope=negative)

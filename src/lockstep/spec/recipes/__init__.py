@@ -7,6 +7,7 @@ from lockstep.errors import SpecError
 from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
 from lockstep.spec.recipes.mlp import mlp
+from lockstep.spec.recipes.perceptron import perceptron
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in [
+        Recipe(
+            "perceptron", "one neuron: logistic, softmax or linear regression, trained until it converges", perceptron
+        ),
         Recipe("mlp", "multi-layer perceptron: (Linear, BatchNorm, ReLU, Dropout) × 2, Linear; AdamW, cosine", mlp),
     ]
 }
