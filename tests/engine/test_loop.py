@@ -142,9 +142,9 @@ class Case:
         return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> Trained:
-        problem = Problem(self.data, LOSSES["mse"], "mse", {}, self.population.steps, self.population.batch_size)
+        problem = Problem(self.data, LOSSES["mse"], "mse", {})
         return train_population(
-            self.population, self.modules, problem, CPU, observers=[self.records.append], stop=stop,
+            self.population, self.modules, lambda _: problem, CPU, observers=[self.records.append], stop=stop,
             keep=lambda _, __, progress: self.kept.append((progress.epoch, progress.weights())),
         )  # fmt: skip
 
@@ -231,7 +231,7 @@ def test_a_member_whose_loss_is_no_number_has_diverged_and_leaves_usable_weights
 
 def test_a_wish_to_stop_in_mid_epoch_ends_with_a_partial_record_and_the_best_so_far(rng: Rng) -> None:
     case = Case(rng)
-    trained = case.train(after(2 * case.population.steps + 2))
+    trained = case.train(after(2 * case.population.members[0].steps + 2))
     assert [(record.epoch, record.partial) for record in case.records] == [(1, False), (2, False), (3, True)]
     assert case.records[-1].ended == dict.fromkeys(range(4), "interrupted")
     by_epoch = np.stack([record.valid_loss for record in case.records])
@@ -244,7 +244,7 @@ def test_a_wish_to_stop_in_mid_epoch_ends_with_a_partial_record_and_the_best_so_
 
 def test_a_wish_to_stop_between_epochs_adds_no_record(rng: Rng) -> None:
     case = Case(rng)
-    trained = case.train(after(2 * case.population.steps))
+    trained = case.train(after(2 * case.population.members[0].steps))
     assert [record.epoch for record in case.records] == [1, 2]
     assert [(done.ended, done.epochs) for done in trained.finished] == [("interrupted", 2)] * 4
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from lockstep.engine.population import Population as Everybody
 from lockstep.engine.population import Rows, make_population
 from lockstep.engine.streams import batch_rows, epoch_rows
 from lockstep.errors import SpecError
-from lockstep.spec import AdamW, Population, Training, TrainSpec
+from lockstep.spec import AdamW, Population, Training, TrainSpec, Vary
 
 Rng = np.random.Generator
 
@@ -47,17 +48,26 @@ def test_members_are_candidates_by_folds_by_seeds_with_candidates_outermost(rng:
     assert population.members[11].label == "member 11 (fold 1, seed 6, optimizer.lr=0.1)"
 
 
+def sizes(population: Everybody) -> list[tuple[int, int]]:
+    """The (steps, batch size) of the chosen members."""
+    return [(member.steps, member.batch_size) for member in population.training]
+
+
 def test_an_epoch_is_the_full_batches_of_the_smallest_fold(rng: Rng) -> None:
-    assert (make_population(spec(), folds(rng)).steps, make_population(spec(), folds(rng)).batch_size) == (5, 8)
-    small = make_population(spec(batch_size=100), folds(rng))
-    assert (small.steps, small.batch_size) == (1, 43)
+    assert sizes(make_population(spec(), folds(rng))) == [(5, 8)] * 12
+    assert sizes(make_population(spec(batch_size=100), folds(rng))) == [(1, 43)] * 12
+
+
+def test_each_batch_size_has_an_epoch_of_its_own(rng: Rng) -> None:
+    varied = TrainSpec(training=Training(batch_size=Vary(8, 100, 20)), population=Population(seeds=1))
+    assert sizes(make_population(varied, folds(rng))) == [(5, 8)] * 2 + [(1, 43)] * 2 + [(2, 20)] * 2
 
 
 def test_training_some_members_leaves_steps_batches_and_members_as_they_are(rng: Rng) -> None:
     given = folds(rng, (50, 20))
     everybody, some = make_population(spec(), given), make_population(spec(members=(8, 1)), given)
     assert [member.index for member in some.training] == [8, 1]  # fold 0 alone, and still the steps of fold 1
-    assert (some.steps, some.batch_size) == (everybody.steps, everybody.batch_size) == (2, 8)
+    assert set(sizes(some)) == set(sizes(everybody)) == {(2, 8)}
     assert len(some.members) == 12
     assert everybody.chosen == tuple(range(12))
 
@@ -80,7 +90,7 @@ def test_members_that_are_not_there_are_refused(rng: Rng, members: tuple[int, ..
 def test_an_epochs_rows_are_distinct_rows_of_the_members_own_training_rows(rng: Rng) -> None:
     population = make_population(spec(), folds(rng))
     for epoch in (0, 1, 17):
-        rows = epoch_rows(population.members, epoch, population.steps, population.batch_size)
+        rows = epoch_rows(population.members, epoch, 5, 8)
         assert rows.shape == (5, 12, 8)
         for k, member in enumerate(population.members):
             own = rows[:, k].reshape(-1)

@@ -122,7 +122,7 @@ def train_plainly(module: nn.Module, member: Member, population: Population, inp
     for epoch in range(training.epochs):
         module.train()
         losses = []
-        for rows in batch_rows(member, epoch, population.steps, population.batch_size):
+        for rows in batch_rows(member, epoch, member.steps, member.batch_size):
             for given in masks:
                 given.step, given.call = step, 0
             optimizer.zero_grad()

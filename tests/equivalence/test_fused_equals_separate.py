@@ -103,7 +103,7 @@ def run(spec, folds, make, data, loss_name, _loss, dtype, members=None):
     modules = make_modules(lambda _: make().to(dtype), population.training)
     history = History(population.identities)
     fused = train_population(
-        population, modules, Problem(data, LOSSES[loss_name], loss_name, {}, population.steps, population.batch_size),
+        population, modules, lambda _: Problem(data, LOSSES[loss_name], loss_name, {}),
         torch.device("cpu"), observers=[history],
     )  # fmt: skip
     return population, modules, fused, history.frame()
@@ -124,7 +124,7 @@ def test_in_float64_every_member_has_the_weights_of_a_plain_torch_loop_after_200
     setting = problem(case, torch.float64, epochs=40)
     population, modules, fused, _ = run(*setting)
     assert len(population.members) == 24
-    assert population.steps * 40 == 200
+    assert population.members[0].steps * 40 == 200
     for position, member in enumerate(population.members):
         plain = train_plainly(modules[position], member, population, setting[3].inputs, setting[3].targets, setting[5])
         done = fused.finished[position]
@@ -145,7 +145,7 @@ def test_in_float64_a_member_trained_alone_has_the_weights_it_has_among_all(case
 def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case):
     setting = problem(case, torch.float32, epochs=6)
     population, modules, _, history = run(*setting)
-    assert population.steps * 6 == 30
+    assert population.members[0].steps * 6 == 30
     for position, member in enumerate(population.members):
         plain = train_plainly(modules[position], member, population, setting[3].inputs, setting[3].targets, setting[5])
         own = history.filter(history["member"] == member.index).sort("epoch")

@@ -119,7 +119,7 @@ def test_an_unknown_setting_is_told_with_the_nearest_or_all_that_there_are(
         ),
         (
             lambda: SGD(nesterov=True, momentum=[0.9, 0.0]),
-            "nesterov needs momentum > 0 and dampening 0, however: momentum=Vary(0.9, 0.0), dampening=0.0. "
+            "nesterov needs momentum > 0 and dampening 0, however: momentum=0.0, dampening=0.0. "
             "Set optimizer.momentum.",
         ),
         (Vary, "Vary needs at least one value, however: Vary(). Give the values to try: Vary(1e-3, 3e-3)."),

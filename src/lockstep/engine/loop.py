@@ -28,7 +28,7 @@ Ended = Literal["finished", "stopped early", "diverged", "interrupted"]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a stack is trained on: the data, the loss and its numbers (a row per member), and the size of an epoch.
+    """What a stack is trained on: the data, the loss and its numbers (a row per member of the stack).
 
     ``loss_name`` is empty for a user's own loss function, which then has no metric beside it.
     """
@@ -37,8 +37,6 @@ class Problem:
     loss: LossFunction
     loss_name: str
     loss_numbers: Tensors
-    steps: int
-    batch_size: int
     executor: str = "eager"
 
 
@@ -117,7 +115,7 @@ def train_stack(
     ``observers`` get one record per epoch, ``keep`` the progress, to store it. ``stop`` is asked before every step;
     when it says so, the epoch ends there, is measured as any other, and the run is over.
     """
-    spec = members[0].spec
+    spec, steps, batch_size = members[0].spec, members[0].steps, members[0].batch_size
     rule = rule_of(spec, stack)
     step = EXECUTORS[problem.executor](make_step(stack, problem.data, problem.loss, rule))
     began = time.perf_counter()
@@ -126,14 +124,14 @@ def train_stack(
         epoch_began = time.perf_counter()
         running = [members[position] for position in progress.active]
         own_loss = {name: number[progress.active] for name, number in problem.loss_numbers.items()}
-        rows = torch.from_numpy(epoch_rows(running, progress.epoch, problem.steps, problem.batch_size))
+        rows = torch.from_numpy(epoch_rows(running, progress.epoch, steps, batch_size))
         rows = rows.to(stack.params.device)
         tables, rates = epoch_tables(
-            running, rule, stack.places, own_loss, progress.epoch, problem.steps, stack.params, progress.plateau
+            running, rule, stack.places, own_loss, progress.epoch, steps, stack.params, progress.plateau
         )
 
         losses, norms = [], []
-        for s in range(problem.steps):
+        for s in range(steps):
             if interrupted := stop():
                 break
             loss, norm = step(progress.state, rows[s], tables[s])

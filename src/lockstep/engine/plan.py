@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from lockstep.engine.population import Population
+from lockstep.engine.stack import stackable
 from lockstep.engine.step import Resident
-from lockstep.engine.structure import structure
+from lockstep.engine.train import kinds
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,20 @@ class Plan:
 def make_plan(device: torch.device, population: Population, modules: Sequence[nn.Module], data: Resident) -> Plan:
     """How these modules are trained on this machine."""
     K, N = len(population.training), len(data.targets)
-    stacks = len({structure(module) for module in modules})
-    parameters = sum(p.numel() for p in modules[0].parameters() if p.requires_grad)
+    stacks = len(stackable(modules, [kinds(member) for member in population.training]))
+    sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
     dtype = str(next(modules[0].parameters()).dtype).removeprefix("torch.")
     # weights, gradient, best weights and two moments at most; the rows once
-    megabytes = (5 * K * parameters * 4 + sum(x.nbytes for x in (*data.inputs, data.targets))) / 1e6
+    megabytes = (5 * sum(sizes) * 4 + sum(x.nbytes for x in (*data.inputs, data.targets))) / 1e6
     choices = (
         Choice("device", device.type, why_device(device)),
         Choice("executor", "eager", "the step as it is written: starts at once and runs everywhere"),
         Choice("precision", dtype, "the precision of the networks' own weights"),
         Choice("threads", str(torch.get_num_threads()), "what torch takes on this machine"),
-        Choice("networks", f"{K} in {stacks} stack{'s' if stacks > 1 else ''}", why_stacks(parameters, stacks)),
+        Choice("networks", f"{K} in {stacks} stack{'s' if stacks > 1 else ''}", why_stacks(sizes, stacks)),
         Choice(
             "steps per epoch",
-            f"{population.steps} of {population.batch_size} rows",
+            epochs_by_size(population),
             "full batches that fit the smallest fold; what is left over comes in another epoch's shuffle",
         ),
         Choice("memory", f"{megabytes:,.0f} MB", f"weights, moments and {N:,} rows, on the device once"),
@@ -52,9 +53,15 @@ def make_plan(device: torch.device, population: Population, modules: Sequence[nn
     return Plan("eager", choices)
 
 
-def why_stacks(parameters: int, stacks: int) -> str:
+def epochs_by_size(population: Population) -> str:
+    """``"39 of 128 rows"``, or for each batch size among the members."""
+    sizes = dict.fromkeys((member.steps, member.batch_size) for member in population.training)
+    return ", ".join(f"{steps} of {size} rows" for steps, size in sizes)
+
+
+def why_stacks(sizes: Sequence[int], stacks: int) -> str:
     if stacks == 1:
-        return f"{parameters:,} parameters each; all trained in one step"
+        return f"{sizes[0]:,} parameters each; all trained in one step"
     return "networks that differ in more than numbers cannot share a step: the stacks are trained one after another"
 
 

@@ -18,7 +18,7 @@ class Member:
     """One network of a population.
 
     ``choices`` are the values that set its candidate apart, by dotted path, and ``spec`` is the whole of it.
-    ``train_rows`` and ``valid_rows`` index the resident data.
+    ``train_rows`` and ``valid_rows`` index the resident data. An epoch is ``steps`` batches of ``batch_size`` rows.
     """
 
     index: int
@@ -29,6 +29,8 @@ class Member:
     spec: TrainSpec
     train_rows: Rows
     valid_rows: Rows
+    batch_size: int
+    steps: int
 
     @property
     def label(self) -> str:
@@ -38,16 +40,10 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """All members, and what they share: batch size and the number of steps in an epoch.
-
-    Both are settled by the whole population, also when only some ``chosen`` members are trained, so that each of them
-    trains as it would among all.
-    """
+    """All members, and the ``chosen`` ones, which are trained as they would be among all."""
 
     members: tuple[Member, ...]
     chosen: tuple[int, ...]
-    batch_size: int
-    steps: int
 
     @property
     def training(self) -> tuple[Member, ...]:
@@ -62,17 +58,21 @@ class Population:
 def make_population(spec: TrainSpec, folds: Sequence[tuple[Rows, Rows]]) -> Population:
     """The population that ``spec`` asks for on the given (train rows, validation rows) folds.
 
-    An epoch is as many full batches as the smallest fold holds; a batch is at most that fold.
+    An epoch is as many full batches of the member's own size as the smallest of all folds holds; a batch is at most
+    that fold.
     """
     wanted = spec.population
+    smallest = min(len(train) for train, _ in folds)
+    sizes = [(*chosen, min(chosen[1].training.batch_size, smallest)) for chosen in candidates(spec)]
     members = tuple(
         Member(
             index=index, candidate=candidate, fold=fold, seed=wanted.seed + seed,
-            choices=choices, spec=concrete, train_rows=train, valid_rows=valid,
+            choices=choices, spec=concrete, train_rows=train, valid_rows=valid, batch_size=size,
+            steps=smallest // size,
         )
-        for index, (candidate, choices, concrete, fold, train, valid, seed) in enumerate(
-            (candidate, choices, concrete, fold, train, valid, seed)
-            for candidate, (choices, concrete) in enumerate(candidates(spec))
+        for index, (candidate, choices, concrete, size, fold, train, valid, seed) in enumerate(
+            (candidate, choices, concrete, size, fold, train, valid, seed)
+            for candidate, (choices, concrete, size) in enumerate(sizes)
             for fold, (train, valid) in enumerate(folds)
             for seed in range(wanted.seeds)
         )
@@ -84,6 +84,4 @@ def make_population(spec: TrainSpec, folds: Sequence[tuple[Rows, Rows]]) -> Popu
         )
     if not chosen or len(set(chosen)) != len(chosen):
         raise SpecError(f"members must name at least one member and none twice, however: {list(chosen)}.")
-    smallest = min(len(member.train_rows) for member in members)
-    batch_size = min(spec.training.batch_size, smallest)
-    return Population(members, chosen, batch_size, smallest // batch_size)
+    return Population(members, chosen)

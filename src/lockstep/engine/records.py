@@ -18,7 +18,8 @@ class EpochRecord:
     where there are no validation rows. ``lr`` is the rate of the epoch's last step. ``grad_norm`` is the norm of the
     member's whole gradient before clipping, ``layer_grad_norms`` ``[M, L]`` that of each parameter in ``layers``, both
     means over the epoch. ``best_epoch`` is each member's best so far; ``ended`` maps members that trained for the last
-    time to the reason. ``seconds`` is this epoch's, ``elapsed`` the whole run's so far.
+    time to the reason. ``seconds`` is this epoch's, ``elapsed`` the stack's so far; ``stack`` of ``stacks``, from 1,
+    is the one that trains.
     """
 
     epoch: int
@@ -37,6 +38,8 @@ class EpochRecord:
     ended: dict[int, str]
     seconds: float
     elapsed: float
+    stack: int = 1
+    stacks: int = 1
 
 
 Observer = Callable[[EpochRecord], None]

@@ -126,7 +126,9 @@ def finish(
     good = [position for position, done in enumerate(trained.finished) if done.best_epoch > 0]
     members = [trained.members[position] for position in good]
     networks = {trained.members[position].index: trained.module(position) for position in good}
-    everyone = Model(job.prepared.schema, job.loss, networks, job.device)  # type: ignore[arg-type]
+    everyone = Model(
+        job.prepared.schema, {m.index: job.losses[m.candidate] for m in members}, networks, job.device  # type: ignore[arg-type]
+    )  # fmt: skip
     own = assess.own_predictions(job.prepared, everyone, members)
     candidate = best_candidate(history.frame())
     chosen = [place for place, member in enumerate(members) if member.candidate == candidate]

@@ -1,6 +1,6 @@
 """What is settled once the data is read: who is trained, as what, on what."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from lockstep.engine.tables import loss_numbers
 from lockstep.engine.train import make_modules, pick_device
 from lockstep.errors import SpecError
 from lockstep.jobs.model import data_shape, target_offset
-from lockstep.jobs.prepare import Prepared
+from lockstep.jobs.prepared import Prepared
 from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for
 from lockstep.network.losses import LOSSES
@@ -25,12 +25,15 @@ from lockstep.spec import FitSpec
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A population with its fresh networks, the data on the device, and the plan."""
+    """A population with its fresh networks, the data on the device, and the plan.
+
+    ``losses`` names each candidate's loss; ``problem`` says what the members of one stack are trained on.
+    """
 
     prepared: Prepared
     population: Population
-    loss: str
-    problem: Problem
+    losses: dict[int, str]
+    problem: Callable[[Sequence[Member]], Problem]
     device: torch.device
     networks: list[Network]
     plan: Plan
@@ -40,7 +43,8 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
     """The population, its networks, and the data on the device."""
     spec, schema, device = prepared.spec, prepared.schema, pick_device(device_name)
     population = make_population(spec, [(fold.train, fold.valid) for fold in prepared.splits.folds])
-    loss, shape = loss_for(schema.task, spec.loss.name), data_shape(schema)
+    losses = {member.candidate: loss_for(schema.task, member.spec.loss.name) for member in population.training}
+    shape = data_shape(schema)
 
     target = prepared.target
     if schema.task == "regression":  # far from zero, float32 would round the target's spread away
@@ -49,22 +53,25 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
     def network(member: Member) -> Network:
         assert isinstance(member.spec, FitSpec)
         own = prepared.inputs(member.train_rows)
+        loss = losses[member.candidate]
         return build(member.spec, loss, len(schema.classes), shape, own, target[member.train_rows])
 
     networks = make_modules(network, population.training)
     resident = Resident(
         tuple(torch.from_numpy(x).to(device) for x in prepared.encoded.inputs), torch.from_numpy(target).to(device)
     )
-    numbers = loss_numbers(
-        population.training, networks[0], device,
-        scale=spreads(prepared, population.training) if schema.task == "regression" else None,
-        class_weights=class_weights(prepared, population.training),
-    )  # fmt: skip
     plan = make_plan(device, population, networks, resident)
-    problem = Problem(
-        resident, LOSSES[loss], loss, numbers, population.steps, population.batch_size, executor=plan.executor
-    )
-    return Job(prepared, population, loss, problem, device, networks, plan)
+
+    def problem(members: Sequence[Member]) -> Problem:
+        loss = losses[members[0].candidate]
+        numbers = loss_numbers(
+            members, networks[0], device,
+            scale=spreads(prepared, members) if schema.task == "regression" else None,
+            class_weights=class_weights(prepared, members),
+        )  # fmt: skip
+        return Problem(resident, LOSSES[loss], loss, numbers, executor=plan.executor)
+
+    return Job(prepared, population, losses, problem, device, networks, plan)
 
 
 def spreads(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.float64]:
@@ -74,8 +81,8 @@ def spreads(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.float64
 
 
 def class_weights(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.float64] | None:
-    """The weights ``[K, C]`` of the classes, where any are asked for."""
-    classes, wanted = prepared.schema.classes, prepared.spec.loss.class_weights
+    """The weights ``[K, C]`` of the classes, where any are asked for; the members share a stack, so all ask alike."""
+    classes, wanted = prepared.schema.classes, members[0].spec.loss.class_weights
     if wanted is None:
         return None
     if not classes:

@@ -34,7 +34,7 @@ def manifest(job: Job, trained: Trained | None = None) -> dict[str, Any]:
     test = prepared.sources[-1].origin if len(prepared.sources) > 1 and len(prepared.splits.test) else None
     return {
         "command": " ".join(["lockstep", *sys.argv[1:]]) if Path(sys.argv[0]).name == "lockstep" else None,
-        "epochs": spec.training.epochs,
+        "epochs": max(m.spec.training.epochs for m in population.training),
         "epochs_done": 0,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in ("torch", "numpy", "polars")}},
         "machine": machine(job.device),

@@ -32,10 +32,10 @@ def best_candidate(history: pl.DataFrame) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The networks of a run, by member index, and how to read what they say."""
+    """The networks of a run, by member index, and how to read what they say: by the loss that each was trained on."""
 
     schema: Schema
-    loss: str
+    losses: dict[int, str]
     networks: dict[int, Network]
     device: torch.device
 
@@ -51,8 +51,18 @@ class Model:
 
     def member_predictions(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """Every member's probabilities ``[K, N, C]`` or numbers ``[K, N]`` on the encoded rows."""
-        prediction = to_prediction(self.loss, self.lifted.outputs(inputs))
+        kinds = dict.fromkeys(self.losses[member] for member in self.networks)
+        if len(kinds) > 1:  # heads of different losses have outputs of different shapes, and predictions of one
+            return self.by_loss(inputs, list(kinds))
+        prediction = to_prediction(next(iter(kinds)), self.lifted.outputs(inputs))
         return prediction if self.schema.classes else prediction + target_offset(self.schema)
+
+    def by_loss(self, inputs: Sequence[NDArray[Any]], losses: Sequence[str]) -> Floats:
+        found: dict[int, Floats] = {}
+        for loss in losses:
+            ours = [member for member in self.networks if self.losses[member] == loss]
+            found |= dict(zip(ours, self.only(ours).member_predictions(inputs), strict=True))
+        return np.stack([found[member] for member in self.networks])
 
     def predict(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """The ensemble's: the members' average, ``[N, C]`` or ``[N]``."""

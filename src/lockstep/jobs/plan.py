@@ -2,9 +2,9 @@
 
 import time
 from dataclasses import asdict, replace
+from statistics import mean
 from typing import Any
 
-from lockstep.engine.population import Population
 from lockstep.engine.train import train_population
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.prepare import prepare, settings_of
@@ -23,11 +23,11 @@ def plan(
         job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show), device)
         show.phase("Trying a few steps")
         step, measure = probe(job)
-    training = job.prepared.spec.training
-    epoch = step * job.population.steps + measure
+    epochs = max(member.spec.training.epochs for member in job.population.training)
+    epoch = step * mean(member.steps for member in job.population.training) + measure
     time_choice = {
         "choice": "time",
-        "value": f"{epoch:.2g} s an epoch, at most {epoch * training.epochs:,.0f} s",
+        "value": f"{epoch:.2g} s an epoch, at most {epoch * epochs:,.0f} s",
         "reason": f"measured on {PROBE_STEPS} steps; members that stop early make it shorter",
     }
     spec_choice = {
@@ -39,14 +39,16 @@ def plan(
 
 
 def probe(job: Job) -> tuple[float, float]:
-    """Seconds per step and per validation, each the better of two tries, on this data and this machine."""
+    """Seconds per step and per validation of all stacks, each the better of two tries, on this data and machine."""
     times = []
-    few = min(PROBE_STEPS, job.population.steps)
+    few = min(PROBE_STEPS, *(member.steps for member in job.population.members))
     for steps in (1, few, 1, few):
-        short = tuple(replace(m, spec=m.spec.replace("training.epochs", 1)) for m in job.population.members)
-        population = Population(short, job.population.chosen, job.population.batch_size, steps)
+        short = tuple(
+            replace(m, spec=m.spec.replace("training.epochs", 1), steps=steps) for m in job.population.members
+        )
+        population = replace(job.population, members=short)
         began = time.perf_counter()
-        train_population(population, job.networks, replace(job.problem, steps=steps), job.device)
+        train_population(population, job.networks, job.problem, job.device)
         times.append(time.perf_counter() - began)
     one, many = min(times[0], times[2]), min(times[1], times[3])
     step = max(many - one, 1e-6) / (few - 1) if few > 1 else one

@@ -112,7 +112,8 @@ class Run:
         }
         if not networks:
             raise RunError(f"The run at {self.path} has no usable network: no member got through its first epoch.")
-        return Model(self.schema, loss_for(self.schema.task, self.spec.loss.name), networks, pick_device("cpu"))
+        losses = dict.fromkeys(networks, loss_for(self.schema.task, specs[chosen].loss.name))
+        return Model(self.schema, losses, networks, pick_device("cpu"))
 
     def predict_proba(self, data: Any) -> Floats:
         """Probabilities ``[N, C]``, columns as in ``classes``. ``data`` is anything ``fit`` takes, without target."""

@@ -1,20 +1,35 @@
 """The ground of every spec: frozen, typed, hashable, comparable, storable, and refusing with one clear sentence."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import get_annotations
+from itertools import product
 from types import NoneType
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from lockstep.errors import SpecError
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Vary:
-    """An axis of candidates: ``Vary(1e-3, 3e-3)`` stands where one value belongs and means each of them in turn."""
+    """An axis of candidates: ``Vary(1e-3, 3e-3)`` stands where one value belongs and means each of them in turn.
+
+    It may stand for any field of a spec, whole pieces among them: ``optimizer=Vary(SGD(lr=0.1), AdamW())``.
+    """
 
     values: tuple[Any, ...]
 
@@ -26,26 +41,10 @@ class Vary:
     def __repr__(self) -> str:
         return f"Vary({', '.join(map(repr, self.values))})"
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            _as_vary,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda v: {"vary": list(v.values)}),
-        )
-
-
-def _as_vary(value: Any) -> Vary:
-    match value:
-        case Vary():
-            return value
-        case {"vary": [*values]}:
-            return Vary(*values)
-    raise ValueError("must be a Vary")
-
 
 def in_range(
     *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
-) -> BeforeValidator:
+) -> PlainValidator:
     """What makes a field of type ``Number`` a float in the given range, or an axis of such floats.
 
     A list is an axis (``lr=[1e-3, 3e-3]``). ``above`` and ``below`` are excluded, ``least`` and ``most`` included.
@@ -61,29 +60,45 @@ def in_range(
         rules.append((f"<= {most:g}", lambda v: v <= most))
     rule = " and ".join(text for text, _ in rules)
 
-    def one(value: Any) -> float:
+    def check(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return Vary(*map(check, value))
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"must be a number, however: {value!r}")
         if value != value or value in (float("inf"), float("-inf")) or not all(holds(value) for _, holds in rules):
             raise ValueError(f"must be {rule or 'finite'}, however: {value!r}")
         return float(value)
 
-    def check(value: Any) -> Any:
-        match value:
-            case Vary(values=values) | {"vary": [*values]} | [*values]:
-                return Vary(*map(one, values))
-        return one(value)
-
-    return BeforeValidator(check)
+    return PlainValidator(check)
 
 
-Number = float | Vary
+Number = float  # with in_range: a float, or an axis of floats
+
+
+def rule(check: Callable[[Any], None]) -> Any:
+    """A rule over several fields of a piece: ``check`` raises ``ValueError`` where it is broken.
+
+    It is asked for every combination of the piece's own axes, so it sees plain values only.
+    """
+
+    def every(self: "Frozen") -> "Frozen":
+        for one in self.combinations():
+            check(one)
+        return self
+
+    return model_validator(mode="after")(every)
 
 
 class Frozen(BaseModel):
-    """A piece of a spec. Two with equal fields are equal and hash alike; a wrong field is a ``SpecError``."""
+    """A piece of a spec. Two with equal fields are equal and hash alike; a wrong field is a ``SpecError``.
+
+    Any field may be an axis: ``Vary``, or ``{"vary": […]}`` in a file, each value checked by the field's own rule.
+    ``fixed`` says of fields that may not (``"*"``: of all), why.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    fixed: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -94,16 +109,16 @@ class Frozen(BaseModel):
     # Nested pieces are then validated by pydantic itself, and an error carries its whole path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
-    @model_validator(mode="before")
-    @classmethod
-    def _none_in_words(cls, fields: Any) -> Any:
-        """Files and flags have no null, so ``none`` says it where the field allows it."""
-        if not isinstance(fields, dict):
-            return fields
-        return {
-            name: None if value == "none" and isinstance(value, str) and _allows_none(cls, name) else value
-            for name, value in fields.items()
-        }
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Every field may be an axis but the tag that tells pieces of a union apart, which pydantic itself reads."""
+        super().__init_subclass__(**settings)
+        fields = [name for base in cls.__mro__ for name, kind in get_annotations(base).items() if not _is_tag(kind)]
+        wrap = field_validator(*fields, mode="wrap", check_fields=False)(_one_value_or_an_axis)
+        cls._one_value_or_an_axis = wrap  # type: ignore[attr-defined]
+
+    @field_serializer("*", mode="wrap")
+    def _plain_or_an_axis(self, value: Any, write: SerializerFunctionWrapHandler) -> Any:
+        return {"vary": [write(one) for one in value.values]} if isinstance(value, Vary) else write(value)
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
@@ -111,7 +126,10 @@ class Frozen(BaseModel):
         return cls(**fields)
 
     def axes(self) -> Iterator[tuple[str, Vary]]:
-        """Every axis of candidates in the spec, as (dotted path, axis), in the order of the fields."""
+        """Every axis of candidates in the spec, as (dotted path, axis), in the order of the fields.
+
+        Axes inside one value of another axis are found once that value has been put in its place.
+        """
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Vary):
@@ -119,25 +137,62 @@ class Frozen(BaseModel):
             elif isinstance(value, Frozen):
                 yield from ((f"{name}.{path}", axis) for path, axis in value.axes())
 
+    def combinations(self) -> Iterator[Self]:
+        """This piece with each combination of the axes among its own fields; itself where it has none."""
+        own = {name: value.values for name, value in self._fields().items() if isinstance(value, Vary)}
+        for chosen in product(*own.values()):
+            yield self.model_copy(update=dict(zip(own, chosen, strict=True))) if own else self
+
     def replace(self, path: str, value: Any) -> Self:
-        """A copy with the field at the dotted ``path`` set to ``value`` and checked again."""
+        """A copy with the field at the dotted ``path`` set to ``value`` and checked again.
+
+        Below an axis of pieces it is set in each of them.
+        """
         head, _, rest = path.partition(".")
         if head not in type(self).model_fields:
             raise SpecError(unknown_key(head, type(self)))
         if rest:
             piece = getattr(self, head)
-            if not isinstance(piece, Frozen):
+            pieces = piece.values if isinstance(piece, Vary) else (piece,)
+            if not all(isinstance(one, Frozen) for one in pieces):
                 raise SpecError(f"There is no setting {path}: {head} is a single value, however: {rest!r} in it.")
-            value = piece.replace(rest, value)
+            changed = [one.replace(rest, value) for one in pieces]
+            value = Vary(*changed) if isinstance(piece, Vary) else changed[0]
         return type(self)(**{**self._fields(), head: value})
 
     def _fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
-def _allows_none(model: type[BaseModel], name: str) -> bool:
-    field = model.model_fields.get(name)
-    return field is not None and NoneType in get_args(field.annotation)
+def _one_value_or_an_axis(
+    cls: type[Frozen], value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo
+) -> Any:
+    name = info.field_name or ""
+    match value:
+        case Vary(values=values) | {"vary": [*values]}:
+            if why := cls.fixed.get(name) or cls.fixed.get("*"):
+                raise ValueError(f"must be one for all candidates ({why}), however: {as_vary(value)!r}")
+            checked = [check(_none_in_words(cls, name, one)) for one in values]
+            if any(isinstance(one, Vary) for one in checked):
+                raise ValueError(f"must be one value at each place of an axis, however: {as_vary(value)!r}")
+            return Vary(*checked)
+    return check(_none_in_words(cls, name, value))
+
+
+def _is_tag(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
+
+
+def as_vary(value: Vary | dict[str, Any]) -> Vary:
+    """An axis as it was said in Python, or by a file."""
+    return value if isinstance(value, Vary) else Vary(*value["vary"])
+
+
+def _none_in_words(model: type[BaseModel], name: str, value: Any) -> Any:
+    """Files and flags have no null, so ``none`` says it where the field allows it."""
+    if not isinstance(value, str) or value != "none":
+        return value
+    return None if NoneType in get_args(model.model_fields[name].annotation) else value
 
 
 def unknown_key(key: str, model: type[BaseModel], prefix: str = "") -> str:
@@ -158,6 +213,7 @@ RULES = {
     "bool_parsing": "must be true or false",
     "string_type": "must be text",
     "tuple_type": "must be a list",
+    "missing": "must be given",
     "model_type": "must hold settings by name",
     "model_attributes_type": "must hold settings by name, one of them called name",
 }
@@ -201,7 +257,7 @@ def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str]
         elif not path or nested or part in model.model_fields or part == loc[-1]:
             if len(nested) == 1:
                 model = nested[0]
-            if "-" not in part and "[" not in part and part != "Vary":
+            if "-" not in part and "[" not in part:
                 path.append(part)
     return path, model
 

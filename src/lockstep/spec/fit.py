@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import tomli_w
 import yaml
@@ -19,6 +19,12 @@ from lockstep.spec.training import TrainSpec
 
 class FitSpec(TrainSpec):
     """A recipe with every number filled in: data → preprocess → model → loss → optimiser."""
+
+    fixed: ClassVar[Mapping[str, str]] = {
+        **TrainSpec.fixed,
+        "recipe": "it is what all their settings start from; vary model instead",
+        "data": DataSpec.fixed["*"],
+    }
 
     recipe: str = "mlp"
     data: DataSpec = DataSpec()
@@ -44,12 +50,20 @@ TAGS = {"optimizer": "name", "schedule": "name", "model": "family"}
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings laid over others. Naming another optimiser, schedule or family starts from nothing."""
+    """Nested settings laid over others. Naming another optimiser, schedule or family starts from nothing.
+
+    An axis of pieces is laid over as each of its pieces would be, and what is laid over one, over each of them.
+    """
     merged = dict(base)
     for key, value in over.items():
         inner = merged.get(key)
-        if not isinstance(value, Mapping) or not isinstance(inner, dict):
+        if varies(value):
+            pieces = [one if not isinstance(one, Mapping) else merge(merged, {key: one})[key] for one in value["vary"]]
+            merged[key] = {"vary": pieces}
+        elif not isinstance(value, Mapping) or not isinstance(inner, dict):
             merged[key] = value
+        elif varies(inner) and TAGS.get(key) not in value:
+            merged[key] = {"vary": [merge({key: one}, {key: value})[key] for one in inner["vary"]]}
         elif (tag := TAGS.get(key)) and value.get(tag, inner.get(tag)) != inner.get(tag):
             merged[key] = dict(value)
         else:
@@ -57,10 +71,17 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def varies(value: Any) -> bool:
+    """Whether a setting is an axis, as files say it."""
+    return isinstance(value, Mapping) and set(value) == {"vary"}
+
+
 def _none_in_words(value: Any) -> Any:
     """TOML has no null: ``none`` stands for it, as on the command line."""
     if isinstance(value, dict):
         return {key: _none_in_words(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_none_in_words(item) for item in value]
     return "none" if value is None else value
 
 

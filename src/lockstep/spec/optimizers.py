@@ -4,11 +4,11 @@
 weight decay, as a second parameter group with ``weight_decay=0`` does in torch.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lockstep.spec.base import Frozen, Number, Vary, in_range
+from lockstep.spec.base import Frozen, Number, in_range, rule
 
 Rate = Annotated[Number, in_range(above=0)]
 Decay = Annotated[Number, in_range(least=0)]
@@ -26,15 +26,13 @@ class SGD(Frozen):
     decay_vectors: bool = True
     nesterov: bool = False
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        still = 0.0 in self.momentum.values if isinstance(self.momentum, Vary) else self.momentum == 0
-        if self.nesterov and (still or self.dampening != 0):
+    @rule
+    def _nesterov_needs_momentum(self) -> None:
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 "nesterov needs momentum > 0 and dampening 0, however: "
                 f"momentum={self.momentum}, dampening={self.dampening}. Set optimizer.momentum."
             )
-        return self
 
 
 class RMSprop(Frozen):

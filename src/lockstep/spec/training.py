@@ -1,10 +1,12 @@
 """How a population is trained, as data: loss, optimiser, schedule, length, stopping, and who its members are."""
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from lockstep.spec.base import Frozen, Number, Vary, in_range
+from lockstep.spec.names import names
 from lockstep.spec.optimizers import AdamW, Optimizer
 from lockstep.spec.schedules import CosineAnnealingLR, OneCycleLR, Schedule
 
@@ -91,6 +93,8 @@ class Population(Frozen):
     the population, each as it would be trained among all.
     """
 
+    fixed: ClassVar[Mapping[str, str]] = {"*": "they are compared on the same folds and seeds"}
+
     folds: int = Field(default=5, ge=1)
     seeds: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -100,6 +104,8 @@ class Population(Frozen):
 
 class TrainSpec(Frozen):
     """Everything about training that does not depend on the kind of data or network."""
+
+    fixed: ClassVar[Mapping[str, str]] = {"population": "they are compared on the same folds and seeds"}
 
     loss: Loss = Loss()
     optimizer: Optimizer = AdamW()
@@ -127,15 +133,16 @@ class TrainSpec(Frozen):
 def candidates(spec: S) -> list[tuple[dict[str, Any], S]]:
     """Each combination of the axes in ``spec``: (what was chosen, by dotted path; the spec with nothing left to vary).
 
-    The first axis varies slowest. A spec without axes is its own single candidate, with no choices.
+    The first axis varies slowest. A piece is chosen by its name, ``"adamw"``; all else is the value itself. A spec
+    without axes is its own single candidate, with no choices.
     """
     axes = list(spec.axes())
     if not axes:
         return [({}, spec)]
     (path, axis), *_ = axes
     return [
-        ({path: value} | choices, concrete)
-        for value in axis.values
+        ({path: chosen} | choices, concrete)
+        for value, chosen in zip(axis.values, names(axis), strict=True)
         for choices, concrete in candidates(spec.replace(path, value))
     ]
 

@@ -1,10 +1,10 @@
 """Convolutional networks as data, for images and along the time of sequences."""
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from lockstep.spec.base import Frozen
+from lockstep.spec.base import Frozen, rule
 from lockstep.spec.network.parts import Activation, Groups, Init, Norm, Rate, Slope, Widths
 
 
@@ -49,15 +49,14 @@ class Cnn(Frozen):
         alike = self.layout == "stages" and len(self.kernel) == 1
         return self.kernel * len(self.channels) if alike else self.kernel
 
-    @model_validator(mode="after")
-    def _something_to_convolve(self) -> Self:
+    @rule
+    def _something_to_convolve(self) -> None:
         if not self.channels or not self.kernel:
             empty = "kernel" if self.channels else "channels"
             raise ValueError(f"A cnn needs channels and kernels, however: {empty} is empty. Set model.{empty}.")
-        return self
 
-    @model_validator(mode="after")
-    def _a_kernel_for_each_stage(self) -> Self:
+    @rule
+    def _a_kernel_for_each_stage(self) -> None:
         if len(self.kernels) != len(self.channels) and self.layout == "stages":
             raise ValueError(
                 "kernel must be one width for all stages or one for each, however: "
@@ -68,14 +67,12 @@ class Cnn(Frozen):
                 "Parallel branches share one number of channels, however: "
                 f"channels={self.channels}. Set model.channels to one number."
             )
-        return self
 
-    @model_validator(mode="after")
-    def _branches_stand_alone(self) -> Self:
+    @rule
+    def _branches_stand_alone(self) -> None:
         given = [name for name, odd in (("residual", self.residual), ("convs", self.convs > 1)) if odd]
         if given and self.layout == "parallel":
             raise ValueError(
                 f"Parallel branches are one convolution each, however: {given[0]}={getattr(self, given[0])}. "
                 "Set model.layout=stages for deeper networks."
             )
-        return self

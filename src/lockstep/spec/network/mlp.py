@@ -1,10 +1,8 @@
 """The multi-layer perceptron as data."""
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import model_validator
-
-from lockstep.spec.base import Frozen
+from lockstep.spec.base import Frozen, rule
 from lockstep.spec.network.parts import Activations, Groups, Init, Norm, Rate, Slope, Widths
 
 
@@ -32,17 +30,15 @@ class Mlp(Frozen):
         """The activation of each hidden layer."""
         return (self.activation,) * len(self.hidden) if isinstance(self.activation, str) else self.activation
 
-    @model_validator(mode="after")
-    def _an_activation_for_each_layer(self) -> Self:
+    @rule
+    def _an_activation_for_each_layer(self) -> None:
         if isinstance(self.activation, tuple) and len(self.activation) != len(self.hidden):
             raise ValueError(
                 "activation must be one for all hidden layers or one for each, however: "
                 f"{len(self.activation)} activations, {len(self.hidden)} hidden layers. Set model.activation."
             )
-        return self
 
-    @model_validator(mode="after")
-    def _blocks_have_a_width(self) -> Self:
+    @rule
+    def _blocks_have_a_width(self) -> None:
         if self.residual and not self.hidden:
             raise ValueError("residual needs blocks, however: hidden is empty. Set model.hidden, one width per block.")
-        return self

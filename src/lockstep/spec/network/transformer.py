@@ -1,10 +1,10 @@
 """The transformer's encoder as data."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from lockstep.spec.base import Frozen
+from lockstep.spec.base import Frozen, rule
 from lockstep.spec.network.parts import Activation, Rate, same_name
 
 
@@ -31,8 +31,8 @@ class Transformer(Frozen):
     dropout: Rate = 0.1
     attention_dropout: Rate = 0.0
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
+    @rule
+    def _heads_share_the_width(self) -> None:
         if self.width % self.heads:
             raise ValueError(
                 f"heads must divide the width, however: {self.heads} heads of width {self.width}. "
@@ -43,13 +43,11 @@ class Transformer(Frozen):
                 "Rotary positions turn pairs, so a head must have an even width, however: "
                 f"{self.width // self.heads}. Set model.width to an even multiple of model.heads."
             )
-        return self
 
-    @model_validator(mode="after")
-    def _no_step_between_patches(self) -> Self:
+    @rule
+    def _no_step_between_patches(self) -> None:
         if self.stride is not None and self.stride > self.patch:
             raise ValueError(
                 f"stride must be at most the patch, however: stride={self.stride}, patch={self.patch}, which leaves "
                 "steps out. Set model.stride."
             )
-        return self

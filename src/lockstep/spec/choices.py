@@ -1,0 +1,84 @@
+"""Optimisers, schedules and models by one word, each with numbers that suit it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lockstep.errors import SpecError
+from lockstep.findings import Finding
+from lockstep.spec.base import Frozen, Vary
+from lockstep.spec.fit import TAGS, FitSpec
+from lockstep.spec.names import called, names, say
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"name": "sgd", "momentum": 0.0, "nesterov": False},
+    "momentum": {"name": "sgd", "momentum": 0.9, "nesterov": False},
+    "nesterov": {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    "rmsprop": {"name": "rmsprop"},
+    "adam": {"name": "adam"},
+    "adamw": {"name": "adamw"},
+}
+# A rate means another thing to each optimiser, and a comparison at one shared rate is a comparison of rates. Against
+# the rate of Adam: RMSprop and AdamW divide by the gradient's size as it does and take the same. SGD does not: its step
+# is the gradient itself, well below 1, and needs a hundred times the rate. Momentum 0.9 adds up ten steps, and would
+# need a tenth of that; a little more is better. Measured by benchmarks/compare.py --rates.
+RATES = {"sgd": 100.0, "momentum": 30.0, "nesterov": 30.0, "rmsprop": 1.0, "adam": 1.0, "adamw": 1.0}
+ADAPTIVE = ("rmsprop", "adam", "adamw")
+
+
+def chosen(path: str, value: Any, spec: FitSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """One value of an axis of pieces as settings to lay over ``spec``: from its name, its settings or the piece."""
+    if isinstance(value, Frozen):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, str):
+        raise SpecError(f"{path} must be chosen by name, however: {value!r}.")
+    match path:
+        case "optimizer":
+            return named_optimizer(value, spec, given)
+        case "schedule":
+            return named_schedule(value, spec)
+    return {TAGS[path]: value}
+
+
+def named_optimizer(name: str, spec: FitSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimiser of that name at the rate given by the user, or the recipe's, or one of its own."""
+    if name not in OPTIMIZERS:
+        raise SpecError(f"optimizer must be among {', '.join(OPTIMIZERS)}, however: {name!r}.")
+    wanted = given.get("optimizer", {})
+    if isinstance(wanted, Mapping) and "lr" in wanted:
+        return OPTIMIZERS[name] | {"lr": wanted["lr"]}
+    base = spec.optimizer
+    if isinstance(base, Vary) or called(base) == name:
+        return dict(OPTIMIZERS[name])
+    adaptive = base.lr if base.name in ADAPTIVE and not isinstance(base.lr, Vary) else 1e-3
+    return OPTIMIZERS[name] | {"lr": float(f"{RATES[name] * adaptive:.6g}")}
+
+
+def named_schedule(name: str, spec: FitSpec) -> dict[str, Any]:
+    """The schedule of that name; where it has no length of its own, one that suits the run's."""
+    epochs = spec.training.epochs
+    length = max(epochs.values) if isinstance(epochs, Vary) else epochs
+    match name:
+        case "step":  # two cuts, to a hundredth
+            return {"name": name, "step_size": max(1, length // 3), "gamma": 0.1}
+        case "exponential":  # to a hundredth, too
+            return {"name": name, "gamma": float(f"{0.01 ** (1 / length):.4g}")}
+    return {"name": name}
+
+
+def own_rates(spec: FitSpec) -> list[Finding]:
+    """What is to be said where optimisers are compared, each at a rate of its own."""
+    axis = spec.optimizer
+    if not isinstance(axis, Vary) or len({say(piece.lr) for piece in axis.values}) < 2:
+        return []
+    said = ", ".join(f"{name} {say(piece.lr)}" for name, piece in zip(names(axis), axis.values, strict=True))
+    return [
+        Finding(
+            severity="info", code="own-rates", subject="optimizer.lr",
+            what="Each optimiser trains at a rate of its own: one shared rate would compare rates, not optimisers.",
+            evidence=said,
+            remedy="One rate for all: --set optimizer.lr=1e-3. The best of several for each: "
+            "--vary optimizer.lr=log:1e-4:1e-1:4.",
+        )
+    ]  # fmt: skip
