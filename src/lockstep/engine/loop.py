@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lockstep.engine.executors import EXECUTORS
+from lockstep.engine.executors import Objective, gradients_of
 from lockstep.engine.forward import outputs_on_own_rows
 from lockstep.engine.population import Member
 from lockstep.engine.records import EpochRecord, Floats, Observer
@@ -37,7 +37,11 @@ class Problem:
     loss: LossFunction
     loss_name: str
     loss_numbers: Tensors
-    executor: str = "eager"
+    executor: str = "auto"
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(self.loss_name, self.loss, self.data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +121,8 @@ def train_stack(
     """
     spec, steps, batch_size = members[0].spec, members[0].steps, members[0].batch_size
     rule = rule_of(spec, stack)
-    step = EXECUTORS[problem.executor](make_step(stack, problem.data, problem.loss, rule))
+    gradients = gradients_of(problem.executor, stack, problem.objective)
+    step = make_step(stack, problem.data, gradients, rule)
     began = time.perf_counter()
 
     while progress.active:
@@ -202,11 +207,11 @@ def monitored(
     training: Training, name: str, train_loss: Tensor, valid_loss: Tensor, valid_metric: Tensor
 ) -> Tensor:
     """What decides which epoch is best, ``[K]``, smaller is better."""
+    if training.monitor == "train_loss":
+        return train_loss.to(valid_loss)
     if training.monitor == "valid_loss" or not name:
         return valid_loss
     return -valid_metric if name == "accuracy" else valid_metric
-    if training.monitor == "train_loss":
-        return train_loss.to(valid_loss)
 
 
 def endings(

@@ -1,6 +1,6 @@
-"""The step, written once: gather a batch, forward, loss, backward, clip, update.
+"""The step, written once: gather a batch, loss and gradients, clip, update.
 
-An executor takes the step and returns a faster one that does the same.
+Where the gradients come from is the executor's part: by autograd, or by the chain rule written out.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from torch import Tensor
 from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors
 from lockstep.engine.state import State
-from lockstep.network.losses import LossFunction
 from lockstep.optim import Rule, clip_factors
 
 
@@ -47,31 +46,23 @@ class Numbers:
     clip: Tensor
 
 
+Gradients = Callable[
+    [Tensor, Tensors, Tensor, tuple[Tensor, ...], Tensor, Tensors], tuple[Tensor, Tensor, Tensors]
+]  # (params [K, P], buffers, keys, inputs, target, loss numbers) → (gradients [K, P], losses [K], new buffers)
 Step = Callable[[State, Tensor, Numbers], tuple[Tensor, Tensor]]
 
 
-def make_step(stack: Stack, data: Resident, loss: LossFunction, rule: Rule) -> Step:
+def make_step(stack: Stack, data: Resident, gradients: Gradients, rule: Rule) -> Step:
     """The step of a stack: ``step(state, rows [K, B], numbers)`` changes ``state`` and returns the losses ``[K]`` and
     the norms ``[K, L]`` of the gradient of each parameter."""
 
-    def member_loss(
-        params: Tensors, buffers: Tensors, keys: Tensor, inputs: tuple[Tensor, ...], target: Tensor, numbers: Tensors
-    ) -> tuple[Tensor, Tensors]:
-        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        keyed = {f"{name}.key": keys[place] for place, name in enumerate(stack.dropouts)}
-        now = buffers | keyed
-        output = stack.call(params, now, inputs, training=True)
-        return loss(output, target, numbers), buffers | {name: now[name] for name in buffers if name not in keyed}
-
-    backward = stack.backward(member_loss)
-
     def step(state: State, rows: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
         inputs, target = data.batch(rows)
-        params = stack.layout.views(state.params)
-        with in_stack(stack.train_form), stack.drawing(numbers.keys):
-            grads, (losses, state.buffers) = backward(params, state.buffers, numbers.keys, inputs, target, numbers.loss)
+        with in_stack(stack.train_form):
+            flat, losses, state.buffers = gradients(
+                state.params, state.buffers, numbers.keys, inputs, target, numbers.loss
+            )
         with torch.no_grad():
-            flat = stack.layout.join(grads)
             norms = torch.stack([part.norm(dim=1) for part in flat.split(stack.layout.sizes, dim=1)], dim=1)
             flat.mul_(clip_factors(norms.norm(dim=1), numbers.clip)[:, None])
             rule.update(state.params, flat, state.moments, numbers.factors)

@@ -1,0 +1,42 @@
+"""The algorithm: forward through the layers with a cache, then δ down through them, each leaving its gradients."""
+
+import torch
+from torch import Tensor
+
+from lockstep.engine.backprop.layer import Pass, Tensors
+from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS
+from lockstep.engine.backprop.network import Written
+from lockstep.engine.stack import Stack
+from lockstep.engine.step import Gradients
+
+
+def written_gradients(stack: Stack, network: Written, loss: str) -> Gradients:
+    """The gradients of a stack by the chain rule, for a loss of ``LOSSES_AND_DELTAS``."""
+    loss_and_delta = LOSSES_AND_DELTAS[loss]
+    front = network.preprocessing
+    features = front.forward(stack.train_form.get_submodule(front.name)) if front else None
+
+    @torch.no_grad()
+    def gradients(
+        params: Tensor, buffers: Tensors, keys: Tensor, inputs: tuple[Tensor, ...], target: Tensor, numbers: Tensors
+    ) -> tuple[Tensor, Tensor, Tensors]:
+        flat = torch.zeros_like(params)
+        now = Pass(
+            weights=stack.layout.views(params) | buffers,
+            became=dict(buffers),
+            grads=stack.layout.views(flat),
+            keys=dict(zip(stack.dropouts, keys.unbind(1), strict=True)),
+        )
+        h = features(now, inputs) if features else inputs[0]
+        caches = []
+        for layer in network.layers:
+            h, cache = layer.forward(h, now)
+            caches.append(cache)
+        losses, delta = loss_and_delta(h, target, numbers)
+        for layer, cache in reversed(list(zip(network.layers, caches, strict=True))[network.lowest :]):
+            delta = layer.backward(delta, cache, now)
+        if front:
+            front.backward(delta, inputs, now)
+        return flat, losses, now.became
+
+    return gradients
