@@ -20,6 +20,7 @@ def plan(
     members: o.Members = None,
     epochs: o.Epochs = None,
     device: o.Device = "auto",
+    executor: o.Executor = "auto",
 ) -> None:
     """Say what fit would choose for DATA, and why, without training."""
     chosen = o.parse_members(members)  # before anything heavy is loaded
@@ -41,6 +42,7 @@ def plan(
         members=chosen,
         epochs=epochs,
         device=device,
+        executor=executor,
     )
     rows = [[str(choice["choice"]), str(choice["value"]), str(choice["reason"])] for choice in choices]
     print("\n".join(table(rows, ["choice", "value", "reason"])))

@@ -1,12 +1,15 @@
 """The plan: how a run is executed, each choice with its reason."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from lockstep.engine.population import Population
+from lockstep.engine.executors import pick
+from lockstep.engine.loop import Problem
+from lockstep.engine.population import Member, Population
 from lockstep.engine.stack import stackable
 from lockstep.engine.step import Resident
 from lockstep.engine.train import kinds
@@ -23,14 +26,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is executed: the ``executor`` by name, and all choices with reasons, as they are shown."""
+    """How a run is executed: all choices with their reasons, as they are shown."""
 
-    executor: str
     choices: tuple[Choice, ...]
 
 
-def make_plan(device: torch.device, population: Population, modules: Sequence[nn.Module], data: Resident) -> Plan:
-    """How these modules are trained on this machine."""
+def make_plan(
+    device: torch.device,
+    population: Population,
+    modules: Sequence[nn.Module],
+    data: Resident,
+    problem: Callable[[Sequence[Member]], Problem],
+) -> Plan:
+    """How these modules are trained on this machine. Raises ``SpecError`` for an executor that cannot train them."""
     K, N = len(population.training), len(data.targets)
     stacks = len(stackable(modules, [kinds(member) for member in population.training]))
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
@@ -39,7 +47,7 @@ def make_plan(device: torch.device, population: Population, modules: Sequence[nn
     megabytes = (5 * sum(sizes) * 4 + sum(x.nbytes for x in (*data.inputs, data.targets))) / 1e6
     choices = (
         Choice("device", device.type, why_device(device)),
-        Choice("executor", "eager", "the step as it is written: starts at once and runs everywhere"),
+        *executor_choices(executors(population, modules, problem)),
         Choice("precision", dtype, "the precision of the networks' own weights"),
         Choice("threads", str(torch.get_num_threads()), "what torch takes on this machine"),
         Choice("networks", f"{K} in {stacks} stack{'s' if stacks > 1 else ''}", why_stacks(sizes, stacks)),
@@ -50,7 +58,28 @@ def make_plan(device: torch.device, population: Population, modules: Sequence[nn
         ),
         Choice("memory", f"{megabytes:,.0f} MB", f"weights, moments and {N:,} rows, on the device once"),
     )
-    return Plan("eager", choices)
+    return Plan(choices)
+
+
+def executors(
+    population: Population, modules: Sequence[nn.Module], problem: Callable[[Sequence[Member]], Problem]
+) -> list[tuple[str, str]]:
+    """Each stack's executor, and why. Raises ``SpecError`` for one that was asked for and cannot train a stack."""
+    members = population.training
+    found = []
+    for group in stackable(modules, [kinds(member) for member in members]):
+        own = problem([members[position] for position in group])
+        found.append(pick(own.executor, modules[group[0]], own.objective))
+    return found
+
+
+def executor_choices(found: Sequence[tuple[str, str]]) -> list[Choice]:
+    """One choice per executor and reason, with the number of its stacks where there are several."""
+    counts = Counter(found)
+    return [
+        Choice("executor", name if len(counts) == 1 else f"{name} for {count} of {len(found)} stacks", reason)
+        for (name, reason), count in counts.items()
+    ]
 
 
 def epochs_by_size(population: Population) -> str:

@@ -40,6 +40,7 @@ def fit(
     test_size: float | None = None,
     header: bool | None = None,
     device: str = "auto",
+    executor: str = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -48,8 +49,9 @@ def fit(
 
     ``x`` is a path (csv, tsv, parquet, npz, a folder with an IDX pair), ``sklearn:NAME``, a frame (pandas, polars,
     arrow), or arrays with ``y``. ``spec`` (a file or a ``FitSpec``), ``set`` and the keywords say the same settings;
-    the later of these wins. ``out`` is the run folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training
-    with the best so far.
+    the later of these wins. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written out) or
+    ``auto``. ``out`` is the run folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training with the best so
+    far.
 
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """
@@ -63,7 +65,7 @@ def fit(
     with progress(quiet) as show, stop_on_interrupt(show.say) as stop:
         prepared = prepare(x, y, settings, valid=valid, test=test, show=show)
         with enough_memory(prepared.spec):
-            job = make_job(prepared, device)
+            job = make_job(prepared, device, executor)
         if stop():
             raise KeyboardInterrupt
         with reserved(out or default_folder(prepared.sources[0].origin), overwrite=overwrite) as folder:

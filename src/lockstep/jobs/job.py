@@ -39,7 +39,7 @@ class Job:
     plan: Plan
 
 
-def make_job(prepared: Prepared, device_name: str) -> Job:
+def make_job(prepared: Prepared, device_name: str, executor: str) -> Job:
     """The population, its networks, and the data on the device."""
     spec, schema, device = prepared.spec, prepared.schema, pick_device(device_name)
     population = make_population(spec, [(fold.train, fold.valid) for fold in prepared.splits.folds])
@@ -60,7 +60,6 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
     resident = Resident(
         tuple(torch.from_numpy(x).to(device) for x in prepared.encoded.inputs), torch.from_numpy(target).to(device)
     )
-    plan = make_plan(device, population, networks, resident)
 
     def problem(members: Sequence[Member]) -> Problem:
         loss = losses[members[0].candidate]
@@ -69,8 +68,9 @@ def make_job(prepared: Prepared, device_name: str) -> Job:
             scale=spreads(prepared, members) if schema.task == "regression" else None,
             class_weights=class_weights(prepared, members),
         )  # fmt: skip
-        return Problem(resident, LOSSES[loss], loss, numbers, executor=plan.executor)
+        return Problem(resident, LOSSES[loss], loss, numbers, executor=executor)
 
+    plan = make_plan(device, population, networks, resident, problem)
     return Job(prepared, population, losses, problem, device, networks, plan)
 
 

@@ -15,12 +15,12 @@ PROBE_STEPS = 5
 
 def plan(
     x: Any, y: Any = None, *, spec: Any = None, set: Any = (), valid: Any = None, test: Any = None,
-    device: str = "auto", quiet: bool = False, **flags: Any,
+    device: str = "auto", executor: str = "auto", quiet: bool = False, **flags: Any,
 ) -> list[dict[str, str]]:  # fmt: skip
     """The choices a fit with the same arguments would make, each as ``{"choice", "value", "reason"}``."""
     settings = settings_of(spec, set, valid=valid, test=test, **flags)
     with progress(quiet) as show:
-        job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show), device)
+        job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show), device, executor)
         show.phase("Trying a few steps")
         step, measure = probe(job)
     epochs = max(member.spec.training.epochs for member in job.population.training)

@@ -5,6 +5,7 @@ forward, what it keeps, and what comes back. Nothing here uses autograd.
 """
 
 from lockstep.engine.backprop.gradients import written_gradients
-from lockstep.engine.backprop.network import NotWritten, Written, written
+from lockstep.engine.backprop.layers import NotWritten
+from lockstep.engine.backprop.network import Written, written
 
 __all__ = ["NotWritten", "Written", "written", "written_gradients"]

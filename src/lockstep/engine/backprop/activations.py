@@ -62,7 +62,7 @@ def leaky_relu(a: float) -> Pair:
 def elu(a: float, scale: float = 1.0) -> Pair:
     """``s z`` where positive, else ``s a(e^z − 1)``; ``f′ = s`` where positive, else ``s a e^z``."""
 
-    def function(z: Tensor) -> tuple[Tensor, Tensor]:
+    def function(z: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         e = z.clamp(max=0).exp_()
         return torch.add(F.relu(z), e - 1, alpha=a).mul_(scale), (z, e)
 

@@ -65,8 +65,8 @@ def embeddings_of(module: Table, name: str) -> tuple[Embedding, ...]:
     categories = module.categories
     if categories is None:
         return ()
-    sizes = [table.embedding_dim for table in categories.embeddings]
-    start = module.shape.width - sum(sizes)  # type: ignore[arg-type]
+    sizes = [len(p[0]) for p in categories.embeddings.parameters()]
+    start = module.shape.width - sum(sizes)
     return tuple(
         Embedding(f"{name}.categories.embeddings.{i}.weight", column, start + sum(sizes[:i]))
         for i, column in enumerate(categories.embedded)

@@ -36,3 +36,8 @@ class Layer(Protocol):
     def forward(self, h: Tensor, now: Pass) -> tuple[Tensor, Any]: ...
 
     def backward(self, delta: Tensor, cache: Any, now: Pass) -> Tensor: ...
+
+
+def beside(x: Tensor, h: Tensor) -> Tensor:
+    """``x`` ``[K, …]`` with axes of 1 behind ``K``, to meet each member's ``h`` as it would alone."""
+    return x.view(len(x), *(1,) * (h.dim() - x.dim()), *x.shape[1:])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lockstep.engine.backprop.layer import Pass
+from lockstep.engine.backprop.layer import Pass, beside
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,3 @@ class Shift:
 
     def backward(self, delta: Tensor, cache: None, now: Pass) -> Tensor:  # noqa: ARG002
         return delta
-
-
-def beside(x: Tensor, h: Tensor) -> Tensor:
-    """``x`` ``[K, …]`` with axes of 1 behind ``K``, to meet each member's ``h`` as it would alone."""
-    return x.view(len(x), *(1,) * (h.dim() - x.dim()), *x.shape[1:])

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lockstep.engine.backprop.layer import beside
+
 Numbers = Mapping[str, Tensor]
 LossAndDelta = Callable[[Tensor, Tensor, Numbers], tuple[Tensor, Tensor]]
 
@@ -21,7 +23,7 @@ def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> tuple[Ten
     weights, smoothing = numbers.get("class_weights"), numbers.get("label_smoothing")
     log_p = output.log_softmax(-1)
     if weights is None:
-        true, others = torch.full_like(log_p[..., :1], 1 / B), 1 / B
+        true = others = torch.full_like(log_p[..., :1], 1 / B)
     else:
         w_true = weights.gather(1, target)
         total = w_true.sum(1)[:, None, None]
@@ -91,11 +93,6 @@ def errors(output: Tensor, target: Tensor, numbers: Numbers) -> tuple[Tensor, Te
 def aligned(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """A last axis of 1 on one side only is no axis; the target in the output's type."""
     return output.reshape(target.shape), target.to(output.dtype)
-
-
-def beside(x: Tensor, like: Tensor) -> Tensor:
-    """``[K]`` as ``[K, 1, …]``."""
-    return x.view(-1, *(1,) * (like.dim() - 1))
 
 
 def per_member(x: Tensor) -> Tensor:

@@ -103,7 +103,8 @@ def chain(module: nn.Module, name: str, shape: Shape) -> tuple[list[Layer], Shap
     if type(module) in LAYERS:
         return layers_of(module, name, shape)
     try:
-        graph = Tracer().trace(module)
+        with seeded(0, torch.device("cpu")):  # a forward that draws must leave the caller's random state alone
+            graph = Tracer().trace(module)
     except Exception as error:
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise NotWritten(f"its forward cannot be followed ({reason})") from error
@@ -170,7 +171,7 @@ def is_size(node: Any) -> bool:
         case "call_method", "size":
             return node.args[1:] in ((0,), ())
         case "call_function", "getattr":
-            return node.args[1] == "shape"
+            return bool(node.args[1] == "shape")
         case "call_function", "getitem":
-            return is_size(node.args[0]) and node.args[1] == 0
+            return is_size(node.args[0]) and bool(node.args[1] == 0)
     return False
