@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lockstep.jobs.plan import plan
     from lockstep.jobs.predict import predict
     from lockstep.jobs.report import report as write_report
+    from lockstep.jobs.result import Result
     from lockstep.jobs.run import Run, load
-    from lockstep.jobs.train import Result, train
+    from lockstep.jobs.train import train
     from lockstep.runs import list_runs
     from lockstep.spec import (
         SGD,
@@ -81,7 +82,7 @@ _HOME = {
     "write_report": "lockstep.jobs.report:report",
     "Run": "lockstep.jobs.run:Run",
     "load": "lockstep.jobs.run:load",
-    "Result": "lockstep.jobs.train:Result",
+    "Result": "lockstep.jobs.result:Result",
     "train": "lockstep.jobs.train:train",
     "list_runs": "lockstep.runs:list_runs",
     **{

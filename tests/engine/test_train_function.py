@@ -151,7 +151,7 @@ def test_the_leaderboard_is_sorted_by_the_loss_of_each_members_best_epoch(rng: R
     result = train(data, data, epochs=5, optimizer=AdamW(lr=[1e-1, 1e-2, 1e-4]))
     board = result.leaderboard
     assert board["valid_loss"].to_list() == sorted(result.history.group_by("member").min()["valid_loss"])
-    assert set(board["optimizer.lr"]) == {"0.1", "0.01", "0.0001"}
+    assert set(board["optimizer.lr"]) == {0.1, 0.01, 0.0001}
     assert board["ended"].to_list() == ["finished"] * 3
     for member, loss in zip(board["member"], board["valid_loss"], strict=True):
         with torch.no_grad():
@@ -175,6 +175,101 @@ def test_training_with_a_progress_display_changes_nothing(rng: Rng, capsys: pyte
     assert torch.equal(weights(shown), weights(train(data, data)))
 
 
+def sized(width: int, activation: type[nn.Module] = nn.ReLU, *, dropout: float = 0.1) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, width), activation(), nn.Dropout(dropout), nn.Linear(width, 3))
+
+
+def test_anything_the_function_takes_can_vary_and_varies_slowest(rng: Rng) -> None:
+    axes = {"width": lockstep.Vary(5, 7), "activation": lockstep.Vary(nn.ReLU, nn.Tanh), "dropout": 0.2}
+    result = train(rows(rng), make=sized, module=axes, optimizer=AdamW(lr=[1e-2, 1e-3]), seeds=2)
+    found = [tuple(member.choices.values()) for member in result.members[::2]]
+    paths = ("module.width", "module.activation", "optimizer.lr")
+    assert [tuple(member.choices) for member in result.members] == [paths] * 16
+    assert found == [(width, act, lr) for width in (5, 7) for act in (nn.ReLU, nn.Tanh) for lr in (1e-2, 1e-3)]
+    for member in result.members:
+        module = result.member(member.index)
+        assert isinstance(module, nn.Sequential)
+        assert module[0].out_features == member.choices["module.width"]
+        assert type(module[1]) is member.choices["module.activation"]
+        assert module[2].p == 0.2
+    assert [len(stack.originals) for stack in result.trained.stacks] == [4] * 4
+    assert result.findings == ()
+    for frame in (result.history, result.leaderboard):
+        assert set(frame["module.width"]) == {5, 7}
+        assert set(frame["module.activation"]) == {"ReLU", "Tanh"}
+        assert set(frame["optimizer.lr"]) == {1e-2, 1e-3}
+    assert result.predict(rows(rng)[0]).shape == (16, 60, 3)
+
+
+def test_a_member_of_varied_modules_is_what_it_is_alone(rng: Rng) -> None:
+    data, settings = rows(rng), {"make": sized, "module": {"width": lockstep.Vary(5, 7), "dropout": 0.3}, "seeds": 2}
+    everybody, alone = train(data, **settings), train(data, **settings, members=[3])
+    torch.testing.assert_close(weights(alone, 3), weights(everybody, 3), rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_rates_that_vary_share_a_stack_and_a_list_is_a_value(rng: Rng) -> None:
+    def deep(widths: list[int], dropout: float) -> nn.Module:
+        sizes = [4, *widths]
+        layers = [nn.Linear(a, b) for a, b in zip(sizes, widths, strict=False)]
+        return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(sizes[-1], 3))
+
+    result = train(rows(rng), make=deep, module={"widths": [6, 5], "dropout": lockstep.Vary(0.0, 0.5)})
+    assert [len(stack.originals) for stack in result.trained.stacks] == [2]
+    assert [member.choices for member in result.members] == [{"module.dropout": 0.0}, {"module.dropout": 0.5}]
+
+
+def test_all_of_training_can_vary(rng: Rng) -> None:
+    x, y = rows(rng)
+    result = train(
+        (x, y), (x, y), make=sized, module={"width": 5},
+        optimizer=lockstep.Vary(SGD(lr=0.1, momentum=0.9), AdamW(lr=[1e-2, 1e-3])),
+        schedule=lockstep.Vary(Constant(), lockstep.CosineAnnealingLR()), batch_size=lockstep.Vary(8, 20),
+        epochs=lockstep.Vary(1, 3), clip_norm=lockstep.Vary(None, 1.0),
+        loss=lockstep.Vary("cross_entropy", Loss(name="cross_entropy", label_smoothing=0.1)),
+    )  # fmt: skip
+    assert len(result.members) == 2 * (1 + 2) * 2 * 2 * 2 * 2
+    assert {member.spec.training.epochs for member in result.members} == {1, 3}
+    ran = dict(result.history.group_by("member").len().iter_rows())
+    assert all(ran[member.index] == member.spec.training.epochs for member in result.members)
+    board = result.leaderboard
+    assert board["optimizer.lr"].null_count() == 32  # SGD came with one rate
+    assert set(board["training.batch_size"]) == {8, 20}
+
+
+def test_the_gradients_of_a_member_are_autograds(rng: Rng) -> None:
+    x, y = rows(rng)
+    result = train(
+        (x, y), make=sized, module={"width": 5}, loss=Loss(name="cross_entropy", label_smoothing=0.1), seeds=2
+    )
+    found = result.gradients(1, x[:9], y[:9])
+    module = result.member(1)
+    F.cross_entropy(module(x[:9]), y[:9], label_smoothing=0.1).backward()
+    assert list(found) == [name for name, _ in module.named_parameters()]
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-5, atol=1e-7)
+    dropped = result.gradients(1, x[:9], y[:9], training=True)
+    assert not torch.equal(dropped["0.weight"], found["0.weight"])
+    assert torch.equal(dropped["0.weight"], result.gradients(1, x[:9], y[:9], training=True)["0.weight"])
+
+
+def test_the_gradients_of_a_loss_of_ones_own_are_of_that_loss(rng: Rng) -> None:
+    x, _ = rows(rng)
+    result = train((x, x.sum(1)), make=lambda: nn.Linear(4, 1), loss=lambda output, y: (output[:, 0] - y).pow(4).mean())
+    module = result.member(0)
+    (module(x)[:, 0] - x.sum(1)).pow(4).mean().backward()
+    torch.testing.assert_close(result.gradients(0, x, x.sum(1))["weight"], module.weight.grad)
+
+
+def test_the_history_has_the_norm_of_each_layers_gradient(rng: Rng) -> None:
+    history = train(rows(rng), epochs=3).history
+    layers = [f"grad_norm/{name}" for name, _ in make().named_parameters()]
+    assert history.columns[-len(layers) :] == layers
+    whole = history.select(layers).to_numpy()
+    assert (whole > 0).all()
+    # a mean of norms over steps: at least the norm of the means
+    assert (np.linalg.norm(whole, axis=1) <= history["grad_norm"].to_numpy() * (1 + 1e-6)).all()
+
+
 @pytest.fixture
 def data(rng: Rng) -> tuple[Tensor, Tensor]:
     return rows(rng)
@@ -186,6 +281,14 @@ def data(rng: Rng) -> tuple[Tensor, Tensor]:
         ({"patience": 3}, "patience needs validation rows, however: patience=3. Give valid=(x, y) or folds=5."),
         ({"loss": "auto"}, "mse, mae, huber, quantile or a function, however: 'auto'."),
         ({"loss": "hinge"}, "'hinge'."),
+        ({"loss": lockstep.Vary("mse", F.mse_loss)}, "loss may vary among names and Loss(…), however: a function."),
+        ({"make": sized}, "make_module must be callable without more than module holds, however: it needs width."),
+        (
+            {"make": sized, "module": {"widht": 3}},
+            "module must hold arguments of make_module, however: widht. Did you mean width?",
+        ),
+        ({"make": nn.Linear(4, 3)}, "make_module must be a function that makes a new module for each member"),
+        ({"seeds": lockstep.Vary(1, 2)}, "seeds must be one for all candidates"),
         ({"loss": Loss(name="cross_entropy", class_weights="balanced")}, "class_weights must be one number per class"),
         ({"epochs": 0}, "epochs must be >= 1, however: 0."),
         ({"clip_norm": -1}, "clip_norm must be > 0, however: -1."),

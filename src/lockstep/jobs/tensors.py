@@ -3,11 +3,15 @@
 from collections.abc import Sized
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
-from lockstep.errors import DataError
+from lockstep.data import make_splits
+from lockstep.errors import DataError, SpecError
+from lockstep.spec import Population
 
 Rows = tuple[tuple[Tensor, ...], Tensor]
 
@@ -82,3 +86,20 @@ def joined(data: Rows, valid: Rows) -> Rows:
         raise DataError(f"valid must have targets of the type of data's, {data[1].dtype}, however: {valid[1].dtype}.")
     inputs = tuple(torch.cat(pair) for pair in zip(data[0], valid[0], strict=True))
     return inputs, torch.cat([data[1], valid[1]])
+
+
+def split_rows(
+    rows: int, targets: Tensor, folds: int | None, wanted: Population
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The (train, validation) rows of each fold: the user's own validation rows, or a cross-validation, or none."""
+    everything = np.arange(rows)
+    if folds is None:
+        return [(everything, np.arange(rows, len(targets)))]
+    if len(targets) > rows:
+        raise SpecError(f"valid and folds exclude each other, however: folds={folds} and valid rows. Leave one out.")
+    classes = targets.dtype == torch.int64 and targets.dim() == 1
+    splits = make_splits(
+        targets.numpy() if targets.dim() == 1 else everything, "multiclass" if classes else "regression",
+        folds=folds, valid_size=wanted.valid_size, test_size=0.0, seed=wanted.seed,
+    )  # fmt: skip
+    return [(fold.train, fold.valid) for fold in splits.folds]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from lockstep.engine.alone import seeded
 from lockstep.engine.backprop.embeddings import Preprocessing, embeddings_of
 from lockstep.engine.backprop.layer import Layer
 from lockstep.engine.backprop.layers import LAYERS, NotWritten, Shape, flattened, layers_of
