@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from lockstep.evaluation import HEADLINE, LOSS, METRICS, TASK_METRICS, baseline, score
+from lockstep.evaluation import HEADLINE, LOSS, METRICS, TASK_METRICS, baseline, bootstrap, score
 from lockstep.evaluation.weighted import evaluator
 
 
@@ -153,3 +153,12 @@ def test_every_metric_has_a_title_and_every_task_a_headline_and_a_loss():
         assert all(METRICS[name].title for name in names)
     assert METRICS["auc"].larger_is_better
     assert not METRICS["rmse"].larger_is_better
+
+
+def test_a_forecast_is_scored_over_all_its_values_and_windows_weigh_alike(rng):
+    target, prediction = rng.normal(size=(2, 50, 3, 7))
+    found = score("forecast", target, prediction)
+    assert found["mse"] == pytest.approx(np.square(target - prediction).mean())
+    assert found["mae"] == pytest.approx(np.abs(target - prediction).mean())
+    blocks = bootstrap("forecast", target, prediction, groups=np.arange(50) // 10)["mse"]
+    assert blocks.low <= found["mse"] <= blocks.high

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data.encode import MISSING, Encoded
+from lockstep.data.encode import MISSING
+from lockstep.data.encoded import Encoded
 from lockstep.data.raw import Raw, RawTable, listing
 from lockstep.data.schema import Column, Schema
 from lockstep.data.values import as_number, clean

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.data.encode import Encoded
+from lockstep.data.encoded import Encoded
 from lockstep.data.raw import listing
 from lockstep.data.schema import Schema
 from lockstep.data.splits import Splits

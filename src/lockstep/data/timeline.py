@@ -9,8 +9,9 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lockstep.data.encode import Encoded
+from lockstep.data.encoded import Encoded
 from lockstep.data.raw import RawTable, listing
+from lockstep.data.schema import Schema
 from lockstep.data.splits import Fold, Splits
 from lockstep.data.target import find_column
 from lockstep.data.values import USUAL_MISSING, as_date, as_number, as_text, clean, date_formats, number_style
@@ -173,6 +174,43 @@ def windows(values: NDArray[np.float32], context: int, horizon: int) -> Encoded:
         )
     views = sliding_window_view(values, context + horizon, axis=0, writeable=True)
     return Encoded((views[..., :context],), views[..., context:])
+
+
+def encode_timeline(raw: RawTable, schema: Schema, *, with_target: bool) -> Encoded:
+    """The windows of ``raw`` that have something after them; without target, the one window that ends with it.
+
+    Raises ``DataError`` where there are fewer rows than a window takes.
+    """
+    forecast = schema.forecast
+    assert forecast is not None
+    names = tuple(column.name for column in schema.columns)
+    timeline, _ = read_timeline(raw, DataSpec(time=forecast.time, missing=schema.missing), names)
+    needed = forecast.context + (forecast.horizon if with_target else 0)
+    if len(timeline) < needed:
+        raise DataError(
+            f"A forecast needs the last {forecast.context:,} rows{' and what came after them' if with_target else ''}, "
+            f"{needed:,} in all, however {raw.origin} has {len(timeline):,}. Give more rows before these."
+        )
+    if with_target:
+        return windows(timeline.values, forecast.context, forecast.horizon)
+    return Encoded((timeline.values[-forecast.context :].T[None],), None)
+
+
+def times_ahead(raw: RawTable, schema: Schema) -> pl.Series:
+    """The times of the ``horizon`` rows after the last one of ``raw``; months and years go by the calendar."""
+    forecast = schema.forecast
+    assert forecast is not None
+    timeline, _ = read_timeline(raw, DataSpec(time=forecast.time, missing=schema.missing), (schema.columns[0].name,))
+    steps = np.arange(1, forecast.horizon + 1)
+    name, last = forecast.time or "row", timeline.times[-1]
+    if not forecast.clock:
+        whole = float(forecast.step).is_integer() and float(last).is_integer()
+        return pl.Series(name, (last + steps * forecast.step).astype(np.int64 if whole else np.float64))
+    start = pl.Series(name, [round(last * 1e6)]).cast(pl.Datetime("us"))
+    if forecast.step >= MONTH:
+        months = round(forecast.step / (YEAR / 12))
+        return pl.concat([start.dt.offset_by(f"{months * step}mo") for step in steps])
+    return pl.Series(name, np.round((last + steps * forecast.step) * 1e6).astype(np.int64)).cast(pl.Datetime("us"))
 
 
 def time_splits(

@@ -9,9 +9,12 @@ from lockstep.evaluation.combine import Combination, combine, cross_fitted, from
 from lockstep.evaluation.comparison import (
     Difference,
     Posterior,
+    Ranked,
     corrected_t_test,
     correlated_bayesian_t_test,
+    level_scores,
     probability_best,
+    rank,
 )
 from lockstep.evaluation.ensemble import OutOfFold, average, out_of_fold, usable
 from lockstep.evaluation.importance import Importance, permutation_importance, sample_rows
@@ -35,6 +38,7 @@ __all__ = [
     "Mistakes",
     "OutOfFold",
     "Posterior",
+    "Ranked",
     "average",
     "baseline",
     "bootstrap",
@@ -47,8 +51,10 @@ __all__ = [
     "left_out",
     "mean_of",
     "out_of_fold",
+    "level_scores",
     "permutation_importance",
     "probability_best",
+    "rank",
     "reliability",
     "resamples_used",
     "residual_sample",

@@ -8,6 +8,7 @@ what is found holds for those rows alone.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -134,6 +135,86 @@ def probability_best(
     best = np.zeros(candidates)
     best[finite] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
     return best
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of several candidates: its mean score, its paired difference to the best one, and what that shows.
+
+    ``worse`` says that the interval of the difference excludes none, ``p_holm`` is its p-value once all differences to
+    the best are judged together (Holm 1979). Of the best itself the difference is none.
+    """
+
+    place: int
+    mean: float
+    difference: Difference
+    p_holm: float
+    worse: bool
+    probability_best: float
+
+
+def rank(
+    scores: NDArray[Any], *, larger_is_better: bool, test_over_train: float, ties: NDArray[Any] | None = None
+) -> list[Ranked]:
+    """The candidates, the best first, from their scores ``[C, F, S]`` on the same folds and seeds.
+
+    ``place`` is a candidate's place among the scores. One with a score that is not finite comes last. Of equal means
+    the one with the smaller ``ties`` ``[C]`` is better. Every difference is to the best mean, which was chosen by these
+    very scores: that makes differences look a little larger than they are.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    mean = scores.mean(axis=(1, 2))
+    signed = np.where(np.isfinite(mean), -mean if larger_is_better else mean, np.inf)
+    order = np.lexsort((np.zeros(len(mean)) if ties is None else ties, signed))
+    first = scores[order[0]]
+    differences = [corrected_t_test(one - first, test_over_train=test_over_train) for one in scores]
+    best = probability_best(scores, larger_is_better=larger_is_better, test_over_train=test_over_train)
+    together = holm(np.array([differences[place].p_value for place in order[1:]]))
+    return [
+        Ranked(
+            int(place), float(mean[place]), differences[place], p_holm, _excludes_none(differences[place]),
+            float(best[place]),
+        )
+        for place, p_holm in zip(order, [1.0, *together], strict=True)
+    ]  # fmt: skip
+
+
+def holm(p_values: NDArray[Any]) -> list[float]:
+    """P-values adjusted for being judged together (Holm 1979), in their own order; NaN stays and does not count."""
+    p = np.asarray(p_values, dtype=np.float64)
+    known = np.flatnonzero(np.isfinite(p))
+    ascending = known[np.argsort(p[known])]
+    adjusted = np.full(len(p), np.nan)
+    steps = np.minimum(1.0, p[ascending] * np.arange(len(ascending), 0, -1))
+    adjusted[ascending] = np.maximum.accumulate(steps)
+    return [float(value) for value in adjusted]
+
+
+def level_scores(
+    scores: NDArray[Any], choices: Sequence[Mapping[str, Any]], path: str
+) -> tuple[list[Any], Floats, bool]:
+    """The levels of one factor and their scores ``[L, F, S]``: means over the candidates of the level.
+
+    ``choices`` say what each of the candidates ``[C, F, S]`` chose, by dotted path. Like is compared with like: only
+    combinations of the other factors count that are there, and finite, at every level. The flag is False where there is
+    no such combination, and each level's mean is over what it has.
+    """
+    levels = list(dict.fromkeys(chosen[path] for chosen in choices if path in chosen))
+    finite = np.isfinite(scores).all(axis=(1, 2))
+    rows: dict[object, dict[Any, int]] = {}
+    for place, chosen in enumerate(choices):
+        if path in chosen and finite[place]:
+            others = tuple((key, value) for key, value in chosen.items() if key != path)
+            rows.setdefault(others, {})[chosen[path]] = place
+    whole = [row for row in rows.values() if len(row) == len(levels)]
+    used = whole or list(rows.values())
+    places = [[row[level] for row in used if level in row] for level in levels]
+    nothing = np.full(scores.shape[1:], np.nan)
+    return levels, np.stack([scores[own].mean(axis=0) if own else nothing for own in places]), bool(whole)
+
+
+def _excludes_none(difference: Difference) -> bool:
+    return math.isfinite(difference.low) and not difference.low <= 0 <= difference.high
 
 
 def _location_scale(observed: Units) -> tuple[float, float, int]:

@@ -32,6 +32,7 @@ METRICS: dict[str, Metric] = {
         Metric("rmse", "RMSE", False),
         Metric("mae", "MAE", False),
         Metric("r2", "R²", True),
+        Metric("mse", "MSE", False),
     )
 }
 
@@ -39,17 +40,19 @@ TASK_METRICS: dict[Task, tuple[str, ...]] = {
     "binary": ("accuracy", "balanced_accuracy", "f1", "auc", "log_loss", "brier", "average_precision"),
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "auc", "log_loss", "brier"),
     "regression": ("rmse", "mae", "r2"),
+    "forecast": ("mse", "mae"),
 }
 
 # The metric that a task is summed up by, and the smooth loss that importance is measured in.
-HEADLINE: dict[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "rmse"}
-LOSS: dict[Task, str] = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
+HEADLINE: dict[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "rmse", "forecast": "mse"}
+LOSS: dict[Task, str] = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse", "forecast": "mse"}
 
 
 def score(task: Task, target: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
     """Every metric of the task, by name, in the order of ``TASK_METRICS``.
 
     ``target`` ``[N]`` is class codes or numbers; ``prediction`` is probabilities ``[N, C]`` (binary: C = 2) or ``[N]``.
+    Of a forecast both are ``[N, C, H]``, in units in which the C columns can be averaged.
     Definitions and values are scikit-learn's. The predicted class is the most probable one (the first of equals).
     f1 is class 1's for two classes and the mean over classes else (classes that are neither present nor predicted are
     left out), balanced accuracy the mean recall over the classes present, auc for several classes one-against-rest

@@ -23,11 +23,14 @@ Evaluate = Callable[[Floats], dict[str, Floats]]
 def evaluator(task: Task, target: NDArray[Any], prediction: NDArray[Any]) -> Evaluate:
     """The function from ``weights_NR`` ``[N, R]`` to ``{metric: [R]}`` for these rows; sorting is done once, here.
 
-    ``target`` ``[N]`` is class codes or numbers, ``prediction`` probabilities ``[N, C]`` (binary: C = 2) or ``[N]``.
+    ``target`` ``[N]`` is class codes or numbers, ``prediction`` probabilities ``[N, C]`` (binary: C = 2) or ``[N]``; of a
+    forecast both are ``[N, C, H]``.
     """
     prediction = np.asarray(prediction, dtype=np.float64)
     if task == "regression":
         return _regression(np.asarray(target, dtype=np.float64), prediction)
+    if task == "forecast":
+        return _forecast(np.asarray(target, dtype=np.float64), prediction)
     return _classification(task, np.asarray(target, dtype=np.int64), prediction)
 
 
@@ -49,6 +52,22 @@ def _regression(target: Floats, prediction: Floats) -> Evaluate:
             "mae": _ratio(absolute, total),
             "r2": 1 - squared / spread,
         }
+
+    return evaluate
+
+
+def _forecast(target: Floats, prediction: Floats) -> Evaluate:
+    """Of windows ``[N, C, H]``: the means over all their values, each window weighing as much as its row says."""
+    assert target.shape == prediction.shape, f"target {target.shape}, prediction {prediction.shape}"
+    with np.errstate(over="ignore"):
+        error = (prediction - target).reshape(len(target), -1)
+        rows_SN = np.stack([np.square(error).mean(axis=1), np.abs(error).mean(axis=1)])
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def evaluate(weights_NR: Floats) -> dict[str, Floats]:
+        squared, absolute = rows_SN @ weights_NR
+        total = weights_NR.sum(axis=0)
+        return {"mse": _ratio(squared, total), "mae": _ratio(absolute, total)}
 
     return evaluate
 

@@ -8,6 +8,7 @@ import numpy as np
 from lockstep.data import RawTable, encode, hash_rows
 from lockstep.errors import DataError
 from lockstep.evaluation import average, score
+from lockstep.jobs import forecast
 from lockstep.jobs.assess import measured
 from lockstep.jobs.prepare import keys_of
 from lockstep.jobs.run import Run, load
@@ -36,6 +37,11 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     there = isinstance(raw, RawTable) and group in raw.frame.columns
     groups = keys_of([raw], DataSpec(group=group))[0] if there else None
     predictions = run.model.member_predictions(encoded.inputs)
+    if run.schema.kind == "forecast":
+        return forecast.evaluation(run.schema, encoded, predictions, list(run.model.networks)) | {
+            "rows": raw.origin,
+            "seen": int(seen.sum()),
+        }
     task = run.schema.task
     return {
         **measured(task, run.schema.classes, encoded.target, average(predictions), groups),

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lockstep.data import RawTable, encode
+from lockstep.data.timeline import times_ahead
 from lockstep.errors import RunError
-from lockstep.jobs.run import load
+from lockstep.jobs.run import Run, load
 from lockstep.runs import write_bytes
 
 
 def predict(run: str | Path, data: Any, out: str | Path) -> int:
     """Write the predictions of the run at ``run`` on ``data`` to ``out``; returns how many rows.
 
-    Columns: ``prediction``, then for classes ``probability_<class>`` each. The file is csv, tsv or parquet by its
-    ending, whole or not there. Raises ``RunError`` and ``DataError``.
+    Columns: ``prediction``, then for classes ``probability_<class>`` each. Of a forecast: the time of each of the rows
+    that come after ``data``, and every column's value there. The file is csv, tsv or parquet by its ending, whole or
+    not there. Raises ``RunError`` and ``DataError``.
     """
     out = Path(out)
     if out.suffix.lower() not in (".csv", ".tsv", ".parquet"):
@@ -24,18 +27,32 @@ def predict(run: str | Path, data: Any, out: str | Path) -> int:
     if isinstance(data, str | Path) and Path(data).exists() and out.exists() and out.samefile(data):
         raise RunError(f"--out must not be the data itself, however both are {out}. Choose another file with --out.")
     loaded = load(run)
-    prediction = loaded.model.predict(loaded.inputs(data))
-    columns: dict[str, Any] = {"prediction": prediction}
-    if loaded.schema.classes:
-        columns["prediction"] = loaded.schema.labels(np.argmax(prediction, axis=1))
-        columns |= {f"probability_{name}": prediction[:, c] for c, name in enumerate(loaded.schema.classes)}
-    frame = pl.DataFrame(columns)
+    frame = forecast_frame(loaded, data) if loaded.schema.kind == "forecast" else predictions(loaded, data)
     match out.suffix.lower():
         case ".parquet":
             buffer = io.BytesIO()
             frame.write_parquet(buffer)
             content = buffer.getvalue()
         case suffix:
-            content = frame.write_csv(separator="\t" if suffix == ".tsv" else ",").encode()
+            content = frame.write_csv(
+                separator="\t" if suffix == ".tsv" else ",", datetime_format="%Y-%m-%d %H:%M:%S"
+            ).encode()
     write_bytes(out, content)
     return len(frame)
+
+
+def predictions(run: Run, data: Any) -> pl.DataFrame:
+    prediction = run.model.predict(run.inputs(data))
+    columns: dict[str, Any] = {"prediction": prediction}
+    if run.schema.classes:
+        columns["prediction"] = run.schema.labels(np.argmax(prediction, axis=1))
+        columns |= {f"probability_{name}": prediction[:, c] for c, name in enumerate(run.schema.classes)}
+    return pl.DataFrame(columns)
+
+
+def forecast_frame(run: Run, data: Any) -> pl.DataFrame:
+    raw = run.read(data)
+    assert isinstance(raw, RawTable)
+    (ahead,) = run.model.predict(encode(raw, run.schema, with_target=False).inputs)
+    columns = {column.name: ahead[c] for c, column in enumerate(run.schema.columns)}
+    return pl.DataFrame([times_ahead(raw, run.schema)]).with_columns(**columns)

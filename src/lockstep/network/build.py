@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lockstep.network.checks import check_pair
 from lockstep.network.families import make_body, wants
 from lockstep.network.heads import fit_head
-from lockstep.network.preprocess import DataShape, fit_preprocess, kind_of
+from lockstep.network.preprocess import DataShape, WindowShape, fit_preprocess, kind_of
+from lockstep.network.preprocess.windows import Horizon, PerChannel
 from lockstep.spec import FitSpec
 
 
@@ -25,7 +26,7 @@ class Network(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         x = self.preprocess(*inputs)
         h = self.body(*x) if isinstance(x, tuple) else self.body(x)
-        return self.head(h)  # type: ignore[no-any-return]
+        return self.head(*h) if isinstance(h, tuple) else self.head(h)  # type: ignore[no-any-return]
 
 
 def build(
@@ -39,4 +40,6 @@ def build(
     check_pair(spec.model, loss)
     preprocess = fit_preprocess(spec.preprocess, data, wants(spec.model, kind_of(data)), inputs)
     body, features = make_body(spec.model, preprocess.shape)
+    if isinstance(data, WindowShape):
+        return Network(preprocess, PerChannel(body, preprocess.shape), Horizon(features, data.horizon))  # type: ignore[arg-type]
     return Network(preprocess, body, fit_head(loss, features, classes, target))

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from lockstep.errors import SpecError
 from lockstep.spec import Task
 
-LOSS_OF_TASK = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
+LOSS_OF_TASK = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse", "forecast": "mse"}
 LOSSES_FOR_TASK = {
     "binary": ("binary_cross_entropy", "cross_entropy"),
     "multiclass": ("cross_entropy",),
     "regression": ("mse", "mae", "huber", "quantile"),
+    "forecast": ("mse", "mae", "huber", "quantile"),
 }
 OF_CLASSES = ("cross_entropy", "binary_cross_entropy")
 
@@ -60,7 +61,7 @@ def one_of(names: tuple[str, ...]) -> str:
 
 def why_not(task: Task, loss: str) -> str:
     """Why the loss does not suit the task."""
-    if task == "regression":
+    if task in ("regression", "forecast"):
         return "which compares probabilities of classes, and the target is a number"
     if loss in OF_CLASSES:
         return "whose one sigmoid says yes or no, and there are three classes or more"

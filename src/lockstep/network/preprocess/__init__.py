@@ -13,12 +13,14 @@ from lockstep.network import shapes
 from lockstep.network.preprocess.images import ImageShape, Pixels, fit_pixels
 from lockstep.network.preprocess.series import SeriesShape, Steps, fit_steps
 from lockstep.network.preprocess.table import Table, TableShape, fit_table
+from lockstep.network.preprocess.tokens import TextShape, Tokens, fit_tokens
+from lockstep.network.preprocess.windows import Windows, WindowShape, fit_windows
 from lockstep.network.shapes import Flat, Grid, Wants
 from lockstep.spec import Preprocess
 from lockstep.spec.data import Kind
 
-DataShape = TableShape | ImageShape | SeriesShape
-Fitted = Table | Pixels | Steps
+DataShape = TableShape | ImageShape | SeriesShape | TextShape | WindowShape
+Fitted = Table | Pixels | Steps | Tokens | Windows
 
 
 def kind_of(data: DataShape) -> Kind:
@@ -29,6 +31,10 @@ def kind_of(data: DataShape) -> Kind:
             return "images"
         case SeriesShape():
             return "series"
+        case TextShape():
+            return "text"
+        case WindowShape():
+            return "forecast"
 
 
 def fit_preprocess(spec: Preprocess, data: DataShape, wanted: Wants, inputs: Sequence[NDArray[Any]]) -> Fitted:
@@ -46,7 +52,22 @@ def fit_preprocess(spec: Preprocess, data: DataShape, wanted: Wants, inputs: Seq
         case SeriesShape(), _ if wanted in (Flat, shapes.Sequence):
             values, lengths = inputs
             return fit_steps(data, data.flat if wanted is Flat else data.sequence, values, lengths)
+        case TextShape(), _ if wanted in (Flat, shapes.Sequence):
+            size = spec.token_size
+            return fit_tokens(data, Flat(size) if wanted is Flat else shapes.Sequence(data.length, size), inputs[0])
+        case WindowShape(), _ if wanted in (Flat, shapes.Sequence):
+            return fit_windows(data.flat if wanted is Flat else data.sequence, inputs[0])
     raise AssertionError(f"no preprocessing from {data!r} to {wanted}")
 
 
-__all__ = ["DataShape", "Fitted", "ImageShape", "SeriesShape", "TableShape", "fit_preprocess", "kind_of"]
+__all__ = [
+    "DataShape",
+    "Fitted",
+    "ImageShape",
+    "SeriesShape",
+    "TableShape",
+    "TextShape",
+    "WindowShape",
+    "fit_preprocess",
+    "kind_of",
+]

@@ -13,6 +13,8 @@ def mlp(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (a recip
     Images keep the text's dropout of 0.5. The numbers for tables come from ``docs/decisions/0003-tables.md``; a single
     holdout (``folds=1``) needs a smaller share of more rows.
     """
+    if kind == "forecast":
+        return forecast(rows)
     table = kind == "table"
     return FitSpec(
         recipe="mlp",
@@ -21,6 +23,17 @@ def mlp(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (a recip
         optimizer=AdamW(lr=1e-3, weight_decay=0.01),
         training=Training(epochs=100, batch_size=table_batch(rows) if table else 128, patience=10),
         population=Population(valid_size=0.1 if rows >= 10_000 else 0.2),
+    )
+
+
+def forecast(rows: int) -> FitSpec:
+    """Two hidden layers without norm, for windows are standardised one by one; few epochs, for windows are many."""
+    return FitSpec(
+        recipe="mlp",
+        model=Mlp(hidden=(256, 256), activation="gelu", norm="none", dropout=0.3),
+        optimizer=AdamW(lr=3e-4, weight_decay=0.01),
+        training=Training(epochs=20, batch_size=64, patience=3),
+        population=Population(folds=1, seeds=3, valid_size=0.1 if rows >= 10_000 else 0.2),
     )
 
 

@@ -17,6 +17,14 @@ def perceptron(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (
     classes without an error it is not, and the coefficients grow as long as training goes on: ``training.monitor =
     "valid_loss"`` then keeps the weights that do best on the member's validation rows.
     """
+    if kind == "forecast":  # one matrix from the context to the horizon (Zeng et al. 2023)
+        return FitSpec(
+            recipe="perceptron",
+            model=Perceptron(),
+            optimizer=Adam(lr=1e-3),
+            training=Training(epochs=20, batch_size=64, patience=3),
+            population=Population(folds=1, seeds=3, valid_size=0.1 if rows >= 10_000 else 0.2),
+        )
     return FitSpec(
         recipe="perceptron",
         preprocess=Preprocess(numbers="standard"),

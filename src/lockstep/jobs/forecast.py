@@ -1,0 +1,195 @@
+"""A table whose rows follow one another in time, from reading to what its forecasts are worth."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.data import Encoded, Raw, RawTable, Schema
+from lockstep.data.schema import Column, Forecast
+from lockstep.data.timeline import Timeline, first_dates, naive, read_timeline, time_splits, windows
+from lockstep.engine.population import Member
+from lockstep.errors import DataError, SpecError
+from lockstep.evaluation import HEADLINE, average, bootstrap, resamples_used, score
+from lockstep.jobs.model import Floats, Model
+from lockstep.jobs.prepared import Judged, Prepared, Rows
+from lockstep.spec import FitSpec
+
+SHOWN = 3  # windows of each column that the report draws
+
+
+def wanted_columns(raw: RawTable, target: str | None) -> tuple[str, ...]:
+    """The columns to forecast: ``--target`` names one, or several with commas between; () is all that hold numbers."""
+    if target is None or target in raw.frame.columns:
+        return (target,) if target else ()
+    return tuple(part.strip() for part in target.split(",") if part.strip())
+
+
+def usual_context(horizon: int, rows: int) -> int:
+    """Three and a half times what is forecast (336 for 96 in Nie et al. 2023), at most a quarter of the rows."""
+    return max(2, min(round(3.5 * horizon), rows // 4))
+
+
+def forecast_schema(timeline: Timeline, time: str | None, horizon: int, context: int, train: Rows) -> Schema:
+    """What the table holds, with each column's statistics over the rows that the first fold trains on."""
+    seen = timeline.values[: int(train.max()) + context + horizon].astype(np.float64)
+    columns = tuple(
+        Column(
+            name=name, kind="number", distinct=len(np.unique(own)), low=float(own.min()), high=float(own.max()),
+            mean=float(own.mean()), std=float(own.std()) or 1.0,
+        )
+        for name, own in zip(timeline.names, seen.T, strict=True)
+    )  # fmt: skip
+    return Schema(
+        kind="forecast", task="forecast", target=", ".join(timeline.names), columns=columns, rows=len(timeline),
+        forecast=Forecast(
+            time=time, horizon=horizon, context=context, step=timeline.step, period=timeline.period,
+            clock=timeline.clock,
+        ),
+    )  # fmt: skip
+
+
+def prepare_forecast(raw: Raw, spec: FitSpec) -> Prepared:
+    """The windows of ``raw``, split by time. Raises ``DataError`` and ``SpecError``."""
+    data = spec.data
+    assert data.horizon is not None
+    if data.valid or data.test or data.group:
+        raise SpecError(
+            "A forecast is judged on the last rows of its own table, however data.valid, data.test or data.group is "
+            "set. Unset it; data.parts=TRAIN,VALID,TEST says how many rows each part has."
+        )
+    if not isinstance(raw, RawTable):
+        raise DataError(f"A forecast (data.horizon) needs a table, however {raw.origin} is none. Unset data.horizon.")
+    spec = spec.replace("data.time", data.time or first_dates(raw.frame, data))
+    timeline, findings = read_timeline(raw, spec.data, wanted_columns(raw, data.target))
+    context = data.context or usual_context(data.horizon, len(timeline))
+    encoded = windows(timeline.values, context, data.horizon)
+    splits = time_splits(
+        len(timeline), context, data.horizon, folds=spec.population.folds, valid_size=spec.population.valid_size,
+        test_size=data.test_size, parts=data.parts or (),
+    )  # fmt: skip
+    schema = forecast_schema(timeline, spec.data.time, data.horizon, context, splits.folds[0].train)
+    spec = spec.replace("data.target", ",".join(timeline.names)).replace("data.context", context)
+    blocks = np.arange(len(encoded)) // data.horizon
+    return Prepared(spec, schema, (raw,), encoded, splits, blocks, tuple(findings))
+
+
+def in_units(schema: Schema, values: NDArray[Any]) -> Floats:
+    """Values ``[…, C, H]`` in units in which columns can be averaged: each less its training mean, over its spread."""
+    centre = np.array([[column.mean] for column in schema.columns], dtype=np.float64)
+    spread = np.array([[column.std] for column in schema.columns], dtype=np.float64)
+    return np.asarray((values - centre) / spread)
+
+
+def measured(schema: Schema, target: NDArray[Any], prediction: NDArray[Any], blocks: Rows) -> dict[str, Any]:
+    """The metrics with intervals, as ``metrics.json`` has them. Windows share rows with the next: blocks are drawn."""
+    truth, told = in_units(schema, target), in_units(schema, prediction)
+    intervals = bootstrap("forecast", truth, told, groups=blocks)
+    return {
+        "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
+        "n_rows": len(target),
+        "interval": f"95 % bootstrap over blocks of as many windows as rows ahead, "
+        f"{resamples_used('forecast', len(target)):,} resamples; each column in units of its spread while training",
+        "headline": HEADLINE["forecast"],
+        "positive": None,
+    }
+
+
+def baselines(schema: Schema, inputs: NDArray[Any]) -> dict[str, Floats]:
+    """What knowing nothing but the last values forecasts: the last value repeated, the last season repeated."""
+    forecast = schema.forecast
+    assert forecast is not None
+    simple = {"the last value, repeated": naive(inputs, forecast.horizon)}
+    if 1 < forecast.period <= forecast.context:
+        season = naive(inputs, forecast.horizon, forecast.period)
+        simple[f"the last {forecast.period} values, repeated (the season before)"] = season
+    return simple
+
+
+def metrics(
+    prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged, own: Sequence[Floats]
+) -> dict[str, Any]:
+    """The content of ``metrics.json``. ``own`` are the members' forecasts of their own validation windows."""
+    schema, target, test = prepared.schema, prepared.target, prepared.splits.test
+    assert prepared.groups is not None
+
+    def scored(rows: Rows, forecast: NDArray[Any]) -> dict[str, float]:
+        return score("forecast", in_units(schema, target[rows]), in_units(schema, forecast))
+
+    on_test = [scored(test, one) for one in model.member_predictions(prepared.inputs(test))] if len(test) else None
+    table: list[dict[str, Any]] = [
+        {
+            "member": member.index, "candidate": member.candidate, "fold": member.fold, "seed": member.seed,
+            "choices": member.choices, "test": on_test[place] if on_test else None,
+            "out_of_fold": scored(member.valid_rows, forecast),
+        }
+        for place, (member, forecast) in enumerate(zip(members, own, strict=True))
+    ]  # fmt: skip
+    simple = {
+        what: scored(judged.rows, forecast)
+        for what, forecast in baselines(schema, prepared.inputs(judged.rows)[0]).items()
+    }
+    best = min(simple, key=lambda what: simple[what]["mse"])
+    spread = {name: [row["out_of_fold"][name] for row in table] for name in ("mse", "mae")}
+    return {
+        **measured(schema, target[judged.rows], judged.prediction, prepared.groups[judged.rows]),
+        "rows": judged.kind,
+        "members": table,
+        "out_of_fold": {
+            name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else None}
+            for name, v in spread.items()
+        },
+        "baseline": {"what": best, "metrics": simple[best]},
+    }
+
+
+def evaluation(schema: Schema, encoded: Encoded, predictions: Floats, members: Sequence[int]) -> dict[str, Any]:
+    """What ``evaluate`` says of the forecasts ``[K, N, C, H]`` of new windows."""
+    target, forecast = encoded.target, schema.forecast
+    assert target is not None
+    assert forecast is not None
+    truth = in_units(schema, target)
+    return {
+        **measured(schema, target, average(predictions), np.arange(len(target)) // forecast.horizon),
+        "members": [
+            {"member": member, "metrics": score("forecast", truth, in_units(schema, own))}
+            for member, own in zip(members, predictions, strict=True)
+        ],
+    }
+
+
+def analysis(prepared: Prepared, judged: Judged) -> dict[str, Any]:
+    """The content of ``analysis.json``: the error by how far ahead and by column, and some windows as they went on."""
+    schema = prepared.schema
+    (inputs,), target = prepared.inputs(judged.rows), prepared.target[judged.rows]
+    truth = in_units(schema, target)
+    told = {"network": judged.prediction} | baselines(schema, inputs)
+    squares = {what: np.square(in_units(schema, forecast) - truth) for what, forecast in told.items()}
+    shown = np.unique(np.linspace(0, len(judged.rows) - 1, SHOWN).astype(int))
+    back = min(inputs.shape[-1], 2 * target.shape[-1])
+    return {
+        "rows": judged.kind,
+        "forecast": {
+            "steps": [
+                {"what": what, "step": step + 1, "mse": float(error)}
+                for what, square in squares.items()
+                for step, error in enumerate(square.mean(axis=(0, 1)))
+            ],
+            "columns": [
+                {"what": what, "column": column.name, "mse": float(error)}
+                for what, square in squares.items()
+                for column, error in zip(schema.columns, square.mean(axis=(0, 2)), strict=True)
+            ],
+            "examples": [
+                {
+                    "column": column.name,
+                    "before": inputs[n, c, -back:].tolist(),
+                    "actual": target[n, c].tolist(),
+                    "forecast": judged.prediction[n, c].tolist(),
+                }
+                for c, column in enumerate(schema.columns)
+                for n in shown
+            ],
+        },
+    }

@@ -1,0 +1,51 @@
+"""Everything that is settled about data and spec before training, and what a population is judged by afterwards."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.data import Encoded, Raw, Schema, Splits
+from lockstep.findings import Finding
+from lockstep.spec import FitSpec
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that is settled before training. ``sources`` are the files whose rows, one after another, are the
+    rows of ``encoded``: the data, then the user's validation rows, then the test rows."""
+
+    spec: FitSpec
+    schema: Schema
+    sources: tuple[Raw, ...]
+    encoded: Encoded
+    splits: Splits
+    groups: NDArray[np.int64] | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def target(self) -> NDArray[Any]:
+        assert self.encoded.target is not None
+        return self.encoded.target
+
+    def inputs(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """The encoded inputs of the given rows."""
+        return tuple(x[rows] for x in self.encoded.inputs)
+
+    def raw_rows(self, rows: NDArray[np.int64]) -> list[tuple[Raw, int]]:
+        """Where each row comes from: its source and its place there."""
+        starts = np.cumsum([0, *(len(source) for source in self.sources)])
+        where = np.searchsorted(starts, rows, side="right") - 1
+        return [(self.sources[w], int(row - starts[w])) for w, row in zip(where, rows, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The ensemble's prediction on the rows that it is judged by, ``"test"`` or ``"out-of-fold"``."""
+
+    kind: str
+    rows: Rows
+    prediction: NDArray[np.float64]
