@@ -9,6 +9,7 @@ from lockstep.report import analysis, scores, setting, training
 from lockstep.report import format as fmt
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
+from lockstep.report.forecast import forecast
 from lockstep.report.members import population, with_history
 from lockstep.report.reading import Remark
 
@@ -24,6 +25,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
     curves = training.training(run, members, figures)
     confusion = analysis.confusion(run, figures)
     residual_remarks = analysis.residuals(run, figures)
+    forecast_remarks = forecast(run, figures)
     calibration = analysis.calibration(run, figures)
     importance, importance_left_out = analysis.importance(run, figures)
     by_section: list[list[Remark]] = [
@@ -31,6 +33,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         curves["remarks"] if curves else [],
         confusion["remarks"] if confusion else [],
         residual_remarks,
+        forecast_remarks,
         [r for r in (calibration, importance) if r],
     ]
     page: Json = {
@@ -53,6 +56,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "confusion": confusion,
         "residuals": residual_remarks or "actual_predicted" in figures.charts,
         "residual_remarks": residual_remarks,
+        "forecast_remarks": forecast_remarks,
         "calibration": calibration,
         "importance": importance,
         "importance_left_out": importance_left_out,
@@ -92,6 +96,12 @@ def _question(run: RunFiles) -> str:
     used = sum(bool(c.get("used", True)) for c in run.schema.get("columns") or [])
     part = {"table": "column", "forecast": "column", "series": "channel"}.get(str(run.manifest.get("kind") or "table"))
     given = f" from {fmt.plural(used, part)} of {source}" if used and part else f" from {source}"
+    if run.manifest.get("task") == "forecast":
+        ahead = run.schema.get("forecast") or {}
+        return (
+            f"Forecast the next {fmt.count(ahead.get('horizon'))} rows of {fmt.plural(used, 'column')} of {source} "
+            f"from the last {fmt.count(ahead.get('context'))}."
+        )
     if run.manifest.get("task") == "regression":
         return f"Predict the number {target or 'target'}{given}."
     if 2 <= len(classes) <= 4:
@@ -163,7 +173,7 @@ def _use(run: RunFiles) -> Json:
         "predict": f"lockstep predict {path} {example} --out predictions.csv",
         "evaluate": f"lockstep evaluate {path} {example}",
         "python": f"import lockstep\n\nrun = lockstep.load({folder!r})\nrun.predict({thing})"
-        + ("" if run.manifest.get("task") == "regression" else f"\nrun.predict_proba({thing})"),
+        + ("" if run.manifest.get("task") in ("regression", "forecast") else f"\nrun.predict_proba({thing})"),
         "again": _again(run, path),
         "report": f"lockstep report {path}",
         "ready": run.manifest.get("status") == "finished" or bool(run.manifest.get("epochs_done")),
