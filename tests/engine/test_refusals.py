@@ -87,6 +87,10 @@ UNSTACKABLE: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "branch": (calls(branches), LOOKS, "They stack with torch.where in its place."),
     "item": (calls(lambda m, x: m.layer(x) * x.mean().item()), LOOKS, "They stack with torch.where in its place."),
     "numpy value": (calls(lambda m, x: m.layer(x) * float(x.numpy().mean())), LOOKS, "They stack with torch.where"),
+    "mean of batches": (
+        lambda: nn.Sequential(nn.Linear(6, 2), nn.BatchNorm1d(2, momentum=None)),
+        "1 divides by its count of batches (momentum=None)", "They stack with a number for momentum.",
+    ),
     "mask": (calls(lambda m, x: m.layer(x) * len(x[x > 0])), "the values decide a tensor's shape (", "They stack with"),
     "function": (
         calls(lambda m, x: m.layer(Doubled.apply(x))),

@@ -270,6 +270,37 @@ def test_the_history_has_the_norm_of_each_layers_gradient(rng: Rng) -> None:
     assert (np.linalg.norm(whole, axis=1) <= history["grad_norm"].to_numpy() * (1 + 1e-6)).all()
 
 
+def test_targets_may_have_several_outputs(rng: Rng) -> None:
+    x, _ = rows(rng)
+    numbers = train((x, x[:, :2]), (x, x[:, :2]), make=lambda: nn.Linear(4, 2), loss="mse", epochs=20, schedule=None)
+    assert numbers.history["valid_loss"][-1] < numbers.history["valid_loss"][0]
+    assert numbers.predict(x).shape == (1, 60, 2)
+    codes = (x[:, :2] > 0).long()  # [B, 2], from logits [B, 3, 2]
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (3, 2)))
+
+    several = train((x, codes), (x, codes), make=make, epochs=20, optimizer=AdamW(lr=0.1))
+    assert several.history["valid_metric"][-1] > several.history["valid_metric"][0] - 0.1
+    assert several.predict(x).shape == (1, 60, 3, 2)
+
+
+def test_networks_of_one_candidate_that_differ_are_several_stacks_and_it_is_said_what_differs(rng: Rng) -> None:
+    class Fourier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frequencies, self.head = torch.randn(4, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.sin(x @ self.frequencies))
+
+    result = train(rows(rng), make=Fourier, seeds=3)
+    assert len(result.trained.stacks) == 3
+    (finding,) = result.findings
+    assert (finding.code, finding.severity) == ("several-structures", "info")
+    assert finding.evidence == "member 0 has another frequencies (Tensor)"
+
+
 @pytest.fixture
 def data(rng: Rng) -> tuple[Tensor, Tensor]:
     return rows(rng)

@@ -31,8 +31,12 @@ def splitmix(x: int) -> int:
     return x ^ (x >> 31)
 
 
+def key_of(seed: int, step: int, place: int) -> int:
+    return splitmix(splitmix(splitmix(seed) ^ step) ^ (place << 32)) >> 32
+
+
 def hashes(seed: int, step: int, place: int, call: int, size: int) -> np.ndarray:
-    key = splitmix(splitmix(splitmix(seed) ^ step) ^ (place << 32)) >> 32
+    key = key_of(seed, step, place)
     x = np.arange(size, dtype=np.uint64) * 0x9E3779B9 & 0xFFFFFFFF ^ ((key + call * 40503) & 0xFFFFFFFF)
     x ^= x >> 16
     x = x * 0x7FEB352D & 0xFFFFFFFF
@@ -125,6 +129,7 @@ def train_plainly(module: nn.Module, member: Member, population: Population, inp
         for rows in batch_rows(member, epoch, member.steps, member.batch_size):
             for given in masks:
                 given.step, given.call = step, 0
+            torch.manual_seed(key_of(member.seed, step, len(masks)))  # for a forward that draws by itself
             optimizer.zero_grad()
             value = loss(module(*(x[rows] for x in inputs)), y[rows])
             value.backward()

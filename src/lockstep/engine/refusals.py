@@ -77,6 +77,11 @@ def unstackable(error: Exception, form: nn.Module) -> Reason | None:
                 DROPOUT,
             )
         case _ if "data-dependent control flow" in reason or "doesn't have storage" in reason:
+            if averages := [name for name, m in form.named_modules() if getattr(m, "momentum", 0) is None]:
+                return Reason(
+                    f"{averages[0] or 'the network'} divides by its count of batches (momentum=None)",
+                    "They stack with a number for momentum.",
+                )
             return Reason(f"the forward looks at a tensor's values{place}", "They stack with torch.where in its place.")
         case _ if "dynamic shape" in reason:
             return Reason(
