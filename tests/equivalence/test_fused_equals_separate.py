@@ -7,6 +7,7 @@ from plain import train_plainly
 from torch import nn
 from torch.nn import functional as F
 
+from lockstep.engine.executors import EXECUTORS
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import make_population
 from lockstep.engine.step import Resident
@@ -80,7 +81,10 @@ CASES = {
 }  # fmt: skip
 
 
-def problem(case, dtype, epochs, *, seeds=2, patience=None, schedule=COSINE, clip_norm=1.0):
+RUNS = [(case, executor) for case in CASES for executor in EXECUTORS if executor == "eager" or case == "pipeline"]
+
+
+def problem(case, dtype, epochs, *, executor="eager", seeds=2, patience=None, schedule=COSINE, clip_norm=1.0):
     make, shape, loss_name, loss, optimizer = CASES[case]
     generator = torch.Generator().manual_seed(int(np.random.default_rng().integers(2**31)))
     print("data seed", generator.initial_seed())  # shown when a test fails
@@ -95,15 +99,15 @@ def problem(case, dtype, epochs, *, seeds=2, patience=None, schedule=COSINE, cli
     )
     blocks = np.array_split(np.random.default_rng(generator.initial_seed()).permutation(ROWS), 4)
     folds = [(np.sort(np.setdiff1d(np.arange(ROWS), block)), np.sort(block)) for block in blocks]
-    return spec, folds, make, Resident((x,), y), loss_name, loss, dtype
+    return spec, folds, make, Resident((x,), y), loss_name, loss, dtype, executor
 
 
-def run(spec, folds, make, data, loss_name, _loss, dtype, members=None):
+def run(spec, folds, make, data, loss_name, _loss, dtype, executor, members=None):
     population = make_population(replace_members(spec, members), folds)
     modules = make_modules(lambda _: make().to(dtype), population.training)
     history = History(population.identities)
     fused = train_population(
-        population, modules, lambda _: Problem(data, LOSSES[loss_name], loss_name, {}),
+        population, modules, lambda _: Problem(data, LOSSES[loss_name], loss_name, {}, executor),
         torch.device("cpu"), observers=[history],
     )  # fmt: skip
     return population, modules, fused, history.frame()
@@ -119,9 +123,9 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return float((flat_a - flat_b).norm() / flat_b.norm())
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_in_float64_every_member_has_the_weights_of_a_plain_torch_loop_after_200_steps(case):
-    setting = problem(case, torch.float64, epochs=40)
+@pytest.mark.parametrize(("case", "executor"), RUNS)
+def test_in_float64_every_member_has_the_weights_of_a_plain_torch_loop_after_200_steps(case, executor):
+    setting = problem(case, torch.float64, epochs=40, executor=executor)
     population, modules, fused, _ = run(*setting)
     assert len(population.members) == 24
     assert population.members[0].steps * 40 == 200
@@ -132,18 +136,18 @@ def test_in_float64_every_member_has_the_weights_of_a_plain_torch_loop_after_200
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_in_float64_a_member_trained_alone_has_the_weights_it_has_among_all(case):
-    setting = problem(case, torch.float64, epochs=40)
+@pytest.mark.parametrize(("case", "executor"), RUNS)
+def test_in_float64_a_member_trained_alone_has_the_weights_it_has_among_all(case, executor):
+    setting = problem(case, torch.float64, epochs=40, executor=executor)
     population, _, fused, _ = run(*setting)
     for index in range(len(population.members)):
         *_, alone, _ = run(*setting, members=(index,))
         assert distance(alone.module(0).state_dict(), fused.module(index).state_dict()) < 1e-9
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case):
-    setting = problem(case, torch.float32, epochs=6)
+@pytest.mark.parametrize(("case", "executor"), RUNS)
+def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case, executor):
+    setting = problem(case, torch.float32, epochs=6, executor=executor)
     population, modules, _, history = run(*setting)
     assert population.members[0].steps * 6 == 30
     for position, member in enumerate(population.members):
@@ -156,9 +160,9 @@ def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case):
         np.testing.assert_allclose(own["valid_loss"], plain.valid_losses, rtol=1e-2 if drifts else 1e-4)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_members_stop_early_at_the_epoch_at_which_they_would_stop_alone(case):
-    setting = problem(case, torch.float64, epochs=60, seeds=1, patience=3, schedule=Constant())
+@pytest.mark.parametrize(("case", "executor"), RUNS)
+def test_members_stop_early_at_the_epoch_at_which_they_would_stop_alone(case, executor):
+    setting = problem(case, torch.float64, epochs=60, executor=executor, seeds=1, patience=3, schedule=Constant())
     population, modules, fused, _ = run(*setting)
     stopped = [done.epochs for done in fused.finished]
     assert len(set(stopped)) > 1, "the case must be one in which members stop at different times"
@@ -169,8 +173,9 @@ def test_members_stop_early_at_the_epoch_at_which_they_would_stop_alone(case):
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9
 
 
-def test_a_member_that_goes_nan_is_set_aside_and_the_others_never_notice():
-    spec, *rest = problem("pipeline", torch.float64, epochs=10, seeds=1, clip_norm=None)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_member_that_goes_nan_is_set_aside_and_the_others_never_notice(executor):
+    spec, *rest = problem("pipeline", torch.float64, epochs=10, executor=executor, seeds=1, clip_norm=None)
     wild = spec.replace("optimizer", SGD(lr=[1e-2, 1e200, 3e-2]))
     population, _, fused, _ = run(wild, *rest)
     ended = {member.index: done.ended for member, done in zip(population.members, fused.finished, strict=True)}

@@ -95,6 +95,8 @@ def preprocessing_of(module: nn.Module) -> tuple[Preprocessing, Shape]:
 class Tracer(fx.Tracer):
     """Looks into every module but those that have a written-out form."""
 
+    proxy_buffer_attributes = True  # else a change of a buffer would not be seen
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
 
