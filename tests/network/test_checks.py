@@ -60,12 +60,10 @@ def test_all_else_is_taken(loss: str, last: Last) -> None:
 
 def test_an_output_that_no_operation_made_says_nothing() -> None:
     assert last_operation(torch.zeros(3)) == ""
-    assert last_operation(torch.zeros(3, requires_grad=True)[None]) == "Unsqueeze"
+    assert "Accumulate" in last_operation(torch.zeros(3, requires_grad=True)[None])  # a parameter
 
 
-@pytest.mark.parametrize(
-    ("loss", "last"), [("cross_entropy", nn.Softmax(dim=1)), ("binary_cross_entropy", nn.Sigmoid())]
-)
+@pytest.mark.parametrize(("loss", "last"), [WRONG[0][1:], WRONG[3][1:]])
 def test_train_refuses_them_before_it_trains(loss: Any, last: nn.Module) -> None:
     x = torch.randn(20, 4)
     y = torch.randint(0, 2, (20,))
