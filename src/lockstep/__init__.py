@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.errors import DataError, LockstepError, RunError, SpecError, TrainingError
 
 if TYPE_CHECKING:
+    from lockstep.jobs.compare import compare
     from lockstep.jobs.evaluate import evaluate
     from lockstep.jobs.fit import fit
     from lockstep.jobs.plan import plan
@@ -63,6 +64,7 @@ __all__ = [
     "TrainingError",
     "Vary",
     "__version__",
+    "compare",
     "evaluate",
     "fit",
     "list_runs",
@@ -75,6 +77,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "compare": "lockstep.jobs.compare:compare",
     "evaluate": "lockstep.jobs.evaluate:evaluate",
     "fit": "lockstep.jobs.fit:fit",
     "plan": "lockstep.jobs.plan:plan",

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lockstep.evaluation import corrected_t_test, correlated_bayesian_t_test, probability_best
+from lockstep.evaluation import corrected_t_test, correlated_bayesian_t_test, level_scores, probability_best, rank
+from lockstep.evaluation.comparison import holm
 
 EXAMPLE = np.array([[0.02], [0.01], [0.03], [-0.01], [0.02]])  # 5 folds, 1 seed
 
@@ -122,3 +123,68 @@ def test_a_failed_candidate_is_never_best_and_a_single_observation_leaves_it_ope
     assert np.isnan(probability_best(scores[:, :1], larger_is_better=True, test_over_train=1 / 3)).all()
     assert probability_best(scores[:2], larger_is_better=True, test_over_train=1 / 3).tolist() == [1.0, 0.0]
     assert np.isnan(probability_best(scores[1:2], larger_is_better=True, test_over_train=1 / 3)).all()
+
+
+def test_the_same_one_row_in_every_fold_is_no_certainty():
+    one_row = np.full((3, 1), -1 / 100)
+    plain = corrected_t_test(one_row, test_over_train=0.5)
+    assert (plain.low, plain.high) == (-0.01, -0.01)
+    grained = corrected_t_test(one_row, test_over_train=0.5, grain=1 / 100)
+    # s² is at least .01 · .01, so the standard error is sqrt((1/3 + 1/2) · 1e-4) and t = -1.095 with 2 degrees of freedom
+    assert grained.statistic == pytest.approx(-1.0954, abs=1e-4)
+    assert grained.low < 0 < grained.high
+    scores = np.stack([np.full((3, 1), 0.9), np.full((3, 1), 0.89)])
+    best = probability_best(scores, larger_is_better=True, test_over_train=0.5, grain=1 / 100)
+    assert 0.7 < best[0] < 0.9  # Student's t: P(T > -1.095) with 2 degrees of freedom is .806
+    wide = np.array([[-0.5], [0.2], [0.1]])
+    assert corrected_t_test(wide, test_over_train=0.5, grain=1e-3) == corrected_t_test(wide, test_over_train=0.5)
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 6), larger=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_candidates_are_ranked_by_their_means_and_compared_with_the_first(seed, count, larger):
+    scores = np.random.default_rng(seed).normal(size=(count, 4, 2))
+    ranked = rank(scores, larger_is_better=larger, test_over_train=1 / 3)
+    means = [one.mean for one in ranked]
+    assert means == sorted(means, reverse=larger)
+    assert sorted(one.place for one in ranked) == list(range(count))
+    best = scores[ranked[0].place]
+    for one in ranked[1:]:
+        assert one.difference == corrected_t_test(scores[one.place] - best, test_over_train=1 / 3)
+        assert one.worse == (not one.difference.low <= 0 <= one.difference.high)
+        assert one.p_holm >= one.difference.p_value
+    assert not ranked[0].worse
+
+
+def test_a_candidate_that_failed_comes_last_and_equal_means_go_by_the_loss():
+    scores = np.random.default_rng(0).normal(size=(4, 3, 1))
+    scores[3] = scores[1]
+    scores[1:] += 10
+    scores[2, 0, 0] = np.nan
+    ranked = rank(scores, larger_is_better=True, test_over_train=0.5, ties=np.array([0.0, 2.0, 0.0, 1.0]))
+    assert [one.place for one in ranked] == [3, 1, 0, 2]
+    assert math.isnan(ranked[3].mean)
+    assert not ranked[3].worse
+
+
+def test_holms_p_values_are_those_worked_out_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    nothing, one = holm([math.nan, 0.04])
+    assert math.isnan(nothing)
+    assert one == 0.04
+
+
+def test_levels_are_compared_over_the_combinations_that_all_of_them_have():
+    choices = [{"a": a, "b": b} for a in ("x", "y") for b in (1, 2, 3)]
+    scores = np.arange(6.0).reshape(6, 1, 1)
+    levels, means, whole = level_scores(scores, choices, "a")
+    assert (levels, means[:, 0, 0].tolist(), whole) == (["x", "y"], [1.0, 4.0], True)
+    scores[4] = np.nan  # y with 2 failed: so x with 2 does not count either
+    levels, means, whole = level_scores(scores, choices, "a")
+    assert (means[:, 0, 0].tolist(), whole) == ([1.0, 4.0], True)
+    levels, means, whole = level_scores(scores, choices, "b")  # so only x has all of 1, 2 and 3
+    assert (levels, means[:, 0, 0].tolist(), whole) == ([1, 2, 3], [0.0, 1.0, 2.0], True)
+    apart = [{"a": "x", "x.b": 1}, {"a": "x", "x.b": 2}, {"a": "y"}]
+    levels, means, whole = level_scores(np.array([1.0, 2.0, 5.0]).reshape(3, 1, 1), apart, "a")
+    assert (levels, means[:, 0, 0].tolist(), whole) == (["x", "y"], [1.5, 5.0], False)

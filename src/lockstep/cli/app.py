@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lockstep.cli.compare import compare
 from lockstep.cli.errors import guarded, shielded
 from lockstep.cli.evaluate import evaluate
 from lockstep.cli.fit import fit
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (fit, predict, evaluate, report, plan, recipes, runs):
+for verb in (fit, compare, predict, evaluate, report, plan, recipes, runs):
     app.command()(shielded(verb))
 
 

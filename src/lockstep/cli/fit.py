@@ -74,8 +74,12 @@ def result_lines(run: "Run", *, quiet: bool) -> list[str]:
         lines += map(sentence, findings)
     elif findings:
         lines.append(f"{count(len(findings), 'finding')}, said above and in the report")
+    return [*lines, *next_lines(run)]
+
+
+def next_lines(run: "Run") -> list[str]:
+    """Where the report is, and what to type next."""
     return [
-        *lines,
         f"report: {run.report_path}",
         f"next:   lockstep predict {quote(str(run.path))} NEW_DATA --out predictions.csv",
     ]

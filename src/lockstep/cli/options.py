@@ -35,6 +35,15 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting: optimizer.lr=3e-3", rich_help_panel=_TRAINING),
 ]
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary",
+        metavar="KEY=A,B,C",
+        help="Values to compare: activation=relu,gelu, optimizer=sgd,adamw, hidden=256x256,512, lr=log:1e-4:1e-1:7.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Folds = Annotated[
     int | None, typer.Option(help="Folds of the cross-validation. (default: 5)", rich_help_panel=_TRAINING)
 ]

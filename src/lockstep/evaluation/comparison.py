@@ -55,15 +55,21 @@ class Difference:
     over: Over
 
 
-def corrected_t_test(differences: NDArray[Any], *, test_over_train: float, level: float = 0.95) -> Difference:
+def corrected_t_test(
+    differences: NDArray[Any], *, test_over_train: float, level: float = 0.95, grain: float = 0.0
+) -> Difference:
     """The corrected resampled t-test on paired differences ``[F, S]`` of folds × seeds (Nadeau and Bengio 2003).
 
     ``t = mean / sqrt((1/J + n_test/n_train) s²)`` with J - 1 degrees of freedom, where the J differences are those of
     the folds, averaged over seeds (of the seeds where there is one fold), and s² their variance. The interval at
     ``level`` belongs to the same t. One observation alone, or any that is not finite, gives NaN.
+
+    ``grain`` is what one row changes a score by, 1/n of an accuracy: a few folds may differ by the same row or two
+    each, which would look like certainty. A difference d of shares is one of |d|/grain rows at least, and so has a
+    variance of |d|·grain at least.
     """
     observed = units(differences, test_over_train)
-    mean, scale, freedom = _location_scale(observed)
+    mean, scale, freedom = _location_scale(observed, grain)
     if math.isnan(scale):
         statistic = p_value = half = math.nan
     elif scale == 0:
@@ -107,7 +113,13 @@ def correlated_bayesian_t_test(
 
 
 def probability_best(
-    scores: NDArray[Any], *, larger_is_better: bool, test_over_train: float, draws: int = 50_000, seed: int = 0
+    scores: NDArray[Any],
+    *,
+    larger_is_better: bool,
+    test_over_train: float,
+    draws: int = 50_000,
+    seed: int = 0,
+    grain: float = 0.0,
 ) -> Floats:
     """``[C]``: the probability that each candidate has the best mean score, from ``scores`` ``[C, F, S]``. Sums to 1.
 
@@ -115,7 +127,8 @@ def probability_best(
     degrees of freedom around the mean scores, its scale matrix ``(1/J + n_test/n_train) Σ`` with Σ the candidates'
     covariance over the J observations of ``units``. Drawn ``draws`` times: a probability is off by 0.002 or so.
     Candidates that are equally good share. A candidate with a score that is not finite has probability 0, and the only
-    one without has 1. NaN for all where there is none, or where one observation alone leaves the spread unknown.
+    one without has 1. NaN for all where there is none, or where one observation alone leaves the spread unknown. ``grain``
+    is that of ``corrected_t_test``: it widens each candidate's difference to the best mean where that has too little.
     """
     observed = units(scores, test_over_train)
     candidates, J = observed.scores.shape
@@ -129,6 +142,10 @@ def probability_best(
     rng = np.random.default_rng(seed)
     # Z [draws, J] times the centred scores is normal with their covariance, of whatever rank that is.
     normal = rng.standard_normal((draws, J)) @ ((values_JC - mean) / math.sqrt(J - 1))
+    if grain > 0:
+        behind = values_JC - values_JC[:, [int(mean.argmax())]]
+        missing = np.maximum(0.0, np.abs(behind.mean(axis=0)) * grain - behind.var(axis=0, ddof=1))
+        normal += rng.standard_normal(normal.shape) * np.sqrt(missing)
     stretch = np.sqrt((J - 1) / rng.chisquare(J - 1, size=(draws, 1)))
     posterior = mean + math.sqrt(1 / J + observed.ratio) * stretch * normal
     first: Floats = (posterior >= posterior.max(axis=1, keepdims=True)).astype(np.float64)
@@ -154,7 +171,12 @@ class Ranked:
 
 
 def rank(
-    scores: NDArray[Any], *, larger_is_better: bool, test_over_train: float, ties: NDArray[Any] | None = None
+    scores: NDArray[Any],
+    *,
+    larger_is_better: bool,
+    test_over_train: float,
+    grain: float = 0.0,
+    ties: NDArray[Any] | None = None,
 ) -> list[Ranked]:
     """The candidates, the best first, from their scores ``[C, F, S]`` on the same folds and seeds.
 
@@ -167,8 +189,8 @@ def rank(
     signed = np.where(np.isfinite(mean), -mean if larger_is_better else mean, np.inf)
     order = np.lexsort((np.zeros(len(mean)) if ties is None else ties, signed))
     first = scores[order[0]]
-    differences = [corrected_t_test(one - first, test_over_train=test_over_train) for one in scores]
-    best = probability_best(scores, larger_is_better=larger_is_better, test_over_train=test_over_train)
+    differences = [corrected_t_test(one - first, test_over_train=test_over_train, grain=grain) for one in scores]
+    best = probability_best(scores, larger_is_better=larger_is_better, test_over_train=test_over_train, grain=grain)
     together = holm(np.array([differences[place].p_value for place in order[1:]]))
     return [
         Ranked(
@@ -217,7 +239,7 @@ def _excludes_none(difference: Difference) -> bool:
     return math.isfinite(difference.low) and not difference.low <= 0 <= difference.high
 
 
-def _location_scale(observed: Units) -> tuple[float, float, int]:
+def _location_scale(observed: Units, grain: float = 0.0) -> tuple[float, float, int]:
     """Mean, corrected standard error (NaN where unknown) and degrees of freedom of ``[J]`` observations."""
     values = observed.scores
     assert values.ndim == 1, f"differences are [F, S], however: one axis more, {values.shape}"
@@ -228,4 +250,5 @@ def _location_scale(observed: Units) -> tuple[float, float, int]:
     spread = float(values.std(ddof=1))
     if spread < 1e-14 * float(np.abs(values).max()):  # equal but for round-off
         spread = 0.0
+    spread = max(spread, math.sqrt(abs(mean) * grain))
     return mean, math.sqrt(1 / J + observed.ratio) * spread, J - 1

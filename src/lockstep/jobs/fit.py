@@ -6,20 +6,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lockstep.engine.population import Member
 from lockstep.engine.train import Trained, train_population
 from lockstep.errors import LockstepError, TrainingError
+from lockstep.evaluation import score
 from lockstep.jobs import assess
+from lockstep.jobs.comparison import comparison
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.keep import Keeper, to_arrays
 from lockstep.jobs.manifest import manifest
-from lockstep.jobs.model import Model, best_candidate
+from lockstep.jobs.model import Floats, Model, best_candidate
 from lockstep.jobs.prepare import prepare, settings_of
+from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display, progress
 from lockstep.jobs.run import Run
 from lockstep.report import render
 from lockstep.runs import History, RunFolder, check_place, default_folder, reserved
 from lockstep.spec import FitSpec
+from lockstep.spec.axes import Axes
 
 
 def fit(
@@ -55,15 +60,26 @@ def fit(
 
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """
-    began = time.perf_counter()
     settings = settings_of(
         spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
         folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
     )  # fmt: skip
+    return fitted(
+        x, y, settings, valid=valid, test=test, device=device, executor=executor, out=out, overwrite=overwrite,
+        quiet=quiet,
+    )  # fmt: skip
+
+
+def fitted(
+    x: Any, y: Any, settings: dict[str, Any], *, axes: Axes | None = None, valid: Any, test: Any, device: str,
+    executor: str, out: str | Path | None, overwrite: bool, quiet: bool,
+) -> Run:  # fmt: skip
+    """The run of the given settings, and of the axes laid over them where candidates are compared."""
+    began = time.perf_counter()
     if out is not None:
         check_place(out, overwrite=overwrite)
     with progress(quiet) as show, stop_on_interrupt(show.say) as stop:
-        prepared = prepare(x, y, settings, valid=valid, test=test, show=show)
+        prepared = prepare(x, y, settings, valid=valid, test=test, show=show, axes=axes)
         with enough_memory(prepared.spec):
             job = make_job(prepared, device, executor)
         if stop():
@@ -132,18 +148,33 @@ def finish(
         job.prepared.schema, {m.index: job.losses[m.candidate] for m in members}, networks, job.device  # type: ignore[arg-type]
     )  # fmt: skip
     own = assess.own_predictions(job.prepared, everyone, members)
-    candidate = best_candidate(history.frame())
-    chosen = [place for place, member in enumerate(members) if member.candidate == candidate]
+    table = score_each(job.prepared, members, own)
+    compared = comparison(job.population, trained, table, job.prepared.schema.task, train_seconds)
+    winner = compared["winner"] if compared else None
+    winner = best_candidate(history.frame()) if winner is None else winner
+    chosen = [place for place, member in enumerate(members) if member.candidate == winner]
     shipped = [members[place] for place in chosen]
     model = everyone.only([member.index for member in shipped])
     judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen])
     folder.write_history(history.frame())
     folder.write_metrics(assess.metrics(job.prepared, everyone, members, judged, own))
     folder.write_analysis(assess.analysis(job.prepared, model, shipped, judged))
+    if compared:
+        folder.write_comparison(compared)
     interrupted = any(done.ended == "interrupted" for done in trained.finished)
     after = manifest(job, trained) | {
         "status": "interrupted" if interrupted else "finished",
+        "winner": winner,
         "epochs_done": max(done.epochs for done in trained.finished),
         "timing": {"read": read_seconds, "train": train_seconds, "evaluate": time.perf_counter() - began},
     }
     folder.finish(after, {index: to_arrays(network) for index, network in networks.items()})
+
+
+def score_each(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats]) -> dict[int, dict[str, float]]:
+    """Every metric of each member on its own validation rows."""
+    task, target = prepared.schema.task, prepared.target
+    return {
+        member.index: score(task, target[member.valid_rows], prediction)
+        for member, prediction in zip(members, own, strict=True)
+    }

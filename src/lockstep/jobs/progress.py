@@ -43,22 +43,27 @@ class Display(Protocol):
 
 
 @contextmanager
-def progress(quiet: bool = False) -> Iterator[Display]:
-    """Yield the display that fits where the program runs. It writes to stderr, so stdout stays the result's own."""
-    display = _choose(quiet)
+def progress(quiet: bool = False, *, epoch_lines: int = 0) -> Iterator[Display]:
+    """Yield the display that fits where the program runs. It writes to stderr, so stdout stays the result's own.
+
+    The first ``epoch_lines`` epochs leave a line each.
+    """
+    display = _choose(quiet, epoch_lines)
     try:
         yield display
     finally:
         display.close()
 
 
-def _choose(quiet: bool) -> Display:
+def _choose(quiet: bool, epoch_lines: int) -> Display:
     if quiet:
         return Silent()
     if _in_notebook():
-        return Notebook()
+        return Notebook(epoch_lines)
     console = Console(stderr=True)
-    return Panel(console) if console.is_terminal and not console.is_dumb_terminal else Lines()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return Panel(console, epoch_lines)
+    return Lines(epoch_lines)
 
 
 def _in_notebook() -> bool:
@@ -72,11 +77,13 @@ def _in_notebook() -> bool:
 class Tally:
     """Where the training stands, from its records: pure arithmetic, no output.
 
-    A member that has ended keeps its last values, so that a mean doesn't jump because a member left.
+    A member that has ended keeps its last values, so that a mean doesn't jump because a member left. Means are over the
+    stack that trains; the stacks before it are only counted.
     """
 
     def __init__(self) -> None:
-        self.epoch = self.epochs = self.training = self.network_epochs = 0
+        self.epoch = self.epochs = self.training = self.network_epochs = self.before = 0
+        self.stack = self.stacks = 1
         self.metric = ""
         self.ended: dict[int, str] = {}
         self.elapsed = 0.0
@@ -85,10 +92,19 @@ class Tally:
 
     @property
     def members(self) -> int:
-        return len(self._last)
+        """How many have trained so far, those of earlier stacks among them."""
+        return self.before + len(self._last)
+
+    @property
+    def done(self) -> int:
+        """Epochs so far, if every stack has as many."""
+        return self.epochs * (self.stack - 1) + self.epoch
 
     def add(self, record: "EpochRecord") -> None:
         first = record.epoch <= self.epoch or self.epoch == 0  # also the first of a population's next stack
+        if record.stack != self.stack:
+            self.before, self._last = self.members, {}
+        self.stack, self.stacks = record.stack, record.stacks
         self.epoch, self.epochs, self.metric = record.epoch, record.epochs, record.metric
         self.training = len(record.members) - len(record.ended)
         self.network_epochs += len(record.members)
@@ -111,27 +127,44 @@ class Tally:
         return f"{per_second:,.{0 if per_second >= 100 else 1}f} {unit}"
 
     def left(self) -> str:
-        """The time left if nobody stops early."""
-        return f"at most {duration(self._pace * (self.epochs - self.epoch))} left"
+        """The time left if nobody stops early and every stack takes as long as this one."""
+        epochs = self.epochs - self.epoch + self.epochs * (self.stacks - self.stack)
+        return f"{'at most' if self.stacks == 1 else 'about'} {duration(self._pace * epochs)} left"
+
+    def at(self) -> str:
+        """``"epoch 3/100"``, and of several stacks which one: ``"stack 2/16 · epoch 3/100"``."""
+        width = len(str(self.epochs))
+        stack = f"stack {self.stack:>{len(str(self.stacks))}}/{self.stacks} · " if self.stacks > 1 else ""
+        return f"{stack}epoch {self.epoch:>{width}}/{self.epochs}"
 
     def networks(self) -> str:
-        still = "" if self.training in (0, self.members) else f", {self.training:,} still training"
+        still = "" if self.training in (0, len(self._last)) else f", {self.training:,} still training"
         return self._count() + still
 
     def _count(self) -> str:
         return f"{self.members:,} network{'s' if self.members != 1 else ''}"
 
+    def numbers(self) -> list[str]:
+        """The epoch, and what was measured at its end."""
+        return [self.at(), *(f"{name} {value}" for name, value in self.losses())]
+
     def line(self) -> str:
-        width = len(str(self.epochs))
-        parts = [f"epoch {self.epoch:>{width}}/{self.epochs}", *(f"{name} {value}" for name, value in self.losses())]
-        return " · ".join([*parts, self.networks(), self.rate(), *([self.left()] if self.training else [])])
+        return " · ".join(
+            [
+                *self.numbers(),
+                self.networks(),
+                self.rate(),
+                *([self.left()] if self.training or self.stack < self.stacks else []),
+            ]
+        )
 
     def summary(self) -> str:
-        text = f"Trained {self._count()} in {duration(self.elapsed)} ({self.rate()})"
+        stacks = f", {self.stacks} stacks," if self.stacks > 1 else ""
+        text = f"Trained {self._count()}{stacks} in {duration(self.elapsed)} ({self.rate()})"
         counts = {reason: list(self.ended.values()).count(reason) for reason in sorted(set(self.ended.values()))}
         if set(counts) - {"finished"}:
             text += ": " + ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-        at_last = ", ".join(f"{name} {value}" for name, value in self.losses())
+        at_last = ", ".join(f"{name} {value}" for name, value in self.losses()) if self.stacks == 1 else ""
         return f"{text}. At the end: {at_last}." if at_last else f"{text}."
 
 
@@ -175,9 +208,10 @@ class Silent:
 
 
 class Lines:
-    """Plain lines for a log: the first epoch, the last, and some between, fewer the longer it runs."""
+    """Plain lines for a log: the first epochs, the last, and some between, fewer the longer it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, epoch_lines: int) -> None:
+        self._epoch_lines = max(epoch_lines, 1)
         self._tally: Tally | None = None
         self._printed = 0.0
         self._pending = False
@@ -195,11 +229,11 @@ class Lines:
         self.say(f"{text} …")
 
     def __call__(self, record: "EpochRecord") -> None:
-        first = self._tally is None
         tally = self._tally = self._tally or Tally()
         tally.add(record)
         self._pending = True
-        if first or time.monotonic() - self._printed >= max(2.0, 0.05 * tally.elapsed):
+        self._epoch_lines -= 1
+        if self._epoch_lines >= 0 or time.monotonic() - self._printed >= max(2.0, 0.05 * tally.elapsed):
             self._print_epoch()
 
     def _print_epoch(self) -> None:
@@ -220,8 +254,9 @@ class Lines:
 class Panel:
     """A terminal: what is being done, or a bar with the numbers under it, redrawn in place."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, epoch_lines: int = 0) -> None:
         self._console = console
+        self._epoch_lines = epoch_lines
         self._tally: Tally | None = None
         self._spinner = Spinner("dots", text="")
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=8, transient=True)
@@ -242,6 +277,9 @@ class Panel:
     def __call__(self, record: "EpochRecord") -> None:
         self._tally = self._tally or Tally()
         self._tally.add(record)
+        self._epoch_lines -= 1
+        if self._epoch_lines >= 0:
+            self.say(" · ".join(self._tally.numbers()))
 
     def _render(self) -> Group | Spinner | Text:
         # The refresh thread asks while the loop may be putting a record in: a half-read tally only flickers.
@@ -250,8 +288,8 @@ class Panel:
             return self._spinner if self._spinner.text else Text("")
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            ProgressBar(total=max(tally.epochs, 1), completed=tally.epoch, width=28),
-            Text(f"epoch {tally.epoch}/{tally.epochs}", style="bold"),
+            ProgressBar(total=max(tally.epochs * tally.stacks, 1), completed=tally.done, width=28),
+            Text(tally.at(), style="bold"),
             Text(tally.left(), style="cyan"),
         )
         losses = [Text.assemble((f"{name} ", "dim"), value) for name, value in tally.losses()]
@@ -271,9 +309,10 @@ class Panel:
 class Notebook:
     """A notebook: one output that is updated in place, and what was said above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, epoch_lines: int) -> None:
         from IPython.display import display
 
+        self._epoch_lines = epoch_lines
         self._said: list[str] = []
         self._phase = ""
         self._tally: Tally | None = None
@@ -297,6 +336,9 @@ class Notebook:
     def __call__(self, record: "EpochRecord") -> None:
         self._tally = self._tally or Tally()
         self._tally.add(record)
+        self._epoch_lines -= 1
+        if self._epoch_lines >= 0:
+            self._said.append(html.escape(" · ".join(self._tally.numbers())))
         if time.monotonic() - self._drawn >= 0.3:
             self._draw()
 
@@ -304,7 +346,8 @@ class Notebook:
         now = html.escape(self._tally.line() if self._tally else self._phase)
         bar = ""
         if self._tally:
-            bar = f'<progress max="{self._tally.epochs}" value="{self._tally.epoch}" style="width:20em"></progress><br>'
+            total = self._tally.epochs * self._tally.stacks
+            bar = f'<progress max="{total}" value="{self._tally.done}" style="width:20em"></progress><br>'
         text = "".join(f"<div>{line}</div>" for line in self._said) + f"<div>{bar}{now}</div>"
         plain = html.unescape("\n".join([*self._said, now])).replace("<b>", "").replace("</b>", "")
         self._handle.update({"text/html": text, "text/plain": plain}, raw=True)

@@ -23,7 +23,8 @@ from lockstep.spec import FitSpec, read_settings
 SCHEMA_VERSION = 1
 STATUSES = ("training", "finished", "interrupted")
 FILES = (
-    "rows.safetensors", "spec.toml", "schema.json", "history.parquet", "metrics.json", "analysis.json", "report.html"
+    "rows.safetensors", "spec.toml", "schema.json", "history.parquet", "metrics.json", "analysis.json",
+    "comparison.json", "report.html",
 )  # fmt: skip
 NEXT = ".next"
 FOLDERS = ("members", "checkpoint", NEXT)
@@ -86,6 +87,9 @@ class RunFolder:
 
     def write_analysis(self, analysis: Mapping[str, Any]) -> None:
         write_json(self.path / "analysis.json", analysis)
+
+    def write_comparison(self, comparison: Mapping[str, Any]) -> None:
+        write_json(self.path / "comparison.json", comparison)
 
     def write_checkpoint(
         self,
@@ -150,6 +154,9 @@ class RunFolder:
 
     def analysis(self) -> dict[str, Any]:
         return read_json(self.path / "analysis.json")
+
+    def comparison(self) -> dict[str, Any]:
+        return read_json(self.path / "comparison.json")
 
     def history(self) -> pl.DataFrame:
         """The history; of a run that was cut off, up to its last checkpoint."""

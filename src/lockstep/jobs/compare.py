@@ -1,0 +1,56 @@
+"""``lockstep compare``: every combination of settings, on the same folds and seeds, as one population."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lockstep.jobs.fit import fitted
+from lockstep.jobs.prepare import settings_of
+from lockstep.jobs.run import Run
+from lockstep.spec import FitSpec
+from lockstep.spec.axes import parse_axes
+
+
+def compare(
+    x: Any,
+    y: Any = None,
+    *,
+    vary: Mapping[str, Any] | Sequence[str] = (),
+    target: str | None = None,
+    recipe: str | None = None,
+    spec: FitSpec | str | Path | None = None,
+    set: Sequence[str] | Mapping[str, Any] = (),
+    folds: int | None = None,
+    seeds: int | None = None,
+    seed: int | None = None,
+    members: Sequence[int] | str | None = None,
+    epochs: int | None = None,
+    valid: Any = None,
+    test: Any = None,
+    test_size: float | None = None,
+    header: bool | None = None,
+    device: str = "auto",
+    executor: str = "auto",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train every combination of ``vary`` on the same folds and seeds, rank them, and keep the best as a run.
+
+    ``vary={"activation": ["relu", "gelu"], "optimizer.lr": "log:1e-4:1e-1:7"}`` names settings by their path or its
+    last part; ``["activation=relu,gelu"]`` says the same. Optimisers, schedules and models go by name, an optimiser at
+    a rate of its own unless ``optimizer.lr`` is set or varied. Axes that ``spec`` or ``set`` hold count as well. All
+    else is as in ``fit``. The ranking is ``run.comparison``; the run's model is the best of it, and its ``metrics`` are
+    measured on the test rows.
+
+    Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
+    """
+    axes = parse_axes(vary)
+    settings = settings_of(
+        spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
+        folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
+    )  # fmt: skip
+    return fitted(
+        x, y, settings, axes=axes, valid=valid, test=test, device=device, executor=executor, out=out,
+        overwrite=overwrite, quiet=quiet,
+    )  # fmt: skip

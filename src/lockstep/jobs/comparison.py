@@ -1,0 +1,204 @@
+"""How the candidates of a run compare: ranked on the same folds and seeds, with what the data can and cannot show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.engine.population import Member, Population
+from lockstep.engine.train import Trained
+from lockstep.evaluation import HEADLINE, LOSS, METRICS, Ranked, level_scores, rank
+from lockstep.report import format as fmt
+from lockstep.spec import Task
+from lockstep.spec.names import say
+
+Json = dict[str, Any]
+Scores = Mapping[int, Mapping[str, float]]
+
+
+def comparison(population: Population, trained: Trained, scores: Scores, task: Task, seconds: float) -> Json | None:
+    """The content of ``comparison.json``; None where no two candidates were trained on all folds and seeds.
+
+    ``scores`` are the out-of-fold metrics of each network that has weights, by its number.
+    """
+    complete = whole_candidates(population, trained)
+    if len(complete) < 2:
+        return None
+    metric = METRICS[HEADLINE[task]]
+    values, losses = (grid(population, scores, name)[complete] for name in (metric.name, LOSS[task]))
+    first = [member for member in population.members if (member.fold, member.seed) == identity(population.members[0])]
+    choices = [first[candidate].choices for candidate in complete]
+    ratio = float(np.mean([len(m.valid_rows) / len(m.train_rows) for m in population.members]))
+    rows = float(np.mean([len(m.valid_rows) for m in population.members]))
+    how: Json = {
+        "larger_is_better": metric.larger_is_better, "test_over_train": ratio,
+        "grain": 1 / rows if metric.name == "accuracy" else 0.0,
+    }  # fmt: skip
+    ranked = rank(values, **how, ties=losses.mean(axis=(1, 2)))
+    labels = [label(chosen) for chosen in choices]
+    table = [
+        {
+            "rank": place + 1, "candidate": complete[one.place], "label": labels[one.place],
+            "choices": plain(choices[one.place]), **said(one),
+            "std": spread(values[one.place]), "scores": values[one.place].tolist(),
+            "failed": int((~np.isfinite(values[one.place])).sum()),
+        }
+        for place, one in enumerate(ranked)
+    ]  # fmt: skip
+    interrupted = any(done.ended == "interrupted" for done in trained.finished)
+    return {
+        "metric": metric.name, "larger_is_better": metric.larger_is_better, "rows": "out-of-fold",
+        "folds": values.shape[1], "seeds": values.shape[2], "over": ranked[0].difference.over,
+        "winner": table[0]["candidate"] if math.isfinite(ranked[0].mean) else None, "label": table[0]["label"],
+        "verdict": verdict(ranked, labels, metric.name, interrupted=interrupted),
+        "caution": caution(metric.name, len(complete)),
+        "how": explanation(ranked[0].difference.over, values.shape),
+        "candidates": table,
+        "factors": [factor(path, values, choices, how, metric.name) for path in paths(choices)],
+        "left_out": len({member.candidate for member in population.members}) - len(complete),
+        "networks": len(trained.members), "stacks": len(trained.stacks), "seconds": seconds,
+    }  # fmt: skip
+
+
+def identity(member: Member) -> tuple[int, int]:
+    return (member.fold, member.seed)
+
+
+def whole_candidates(population: Population, trained: Trained) -> list[int]:
+    """The candidates of which every network was trained: not those of a few ``members``, or after an interruption."""
+    done = {
+        member.index
+        for member, end in zip(trained.members, trained.finished, strict=True)
+        if end.best_epoch > 0 or end.ended != "interrupted"
+    }
+    missing = {member.candidate for member in population.members if member.index not in done}
+    return sorted({member.candidate for member in population.members} - missing)
+
+
+def grid(population: Population, scores: Scores, metric: str) -> NDArray[np.float64]:
+    """One metric as ``[C, F, S]``, NaN for a network without weights."""
+    sizes = [len({getattr(member, axis) for member in population.members}) for axis in ("candidate", "fold", "seed")]
+    flat = [scores[m.index][metric] if m.index in scores else math.nan for m in population.members]
+    return np.array(flat, dtype=np.float64).reshape(sizes)
+
+
+def paths(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings that differ between candidates."""
+    found = dict.fromkeys(path for chosen in choices for path in chosen)
+    return [path for path in found if len({chosen[path] for chosen in choices if path in chosen}) > 1]
+
+
+def label(choices: Mapping[str, Any]) -> str:
+    """``"gelu + adamw"``: names speak for themselves, numbers say of what they are."""
+    return " + ".join(
+        say(value) if isinstance(value, str) else f"{path.rpartition('.')[2]} {say(value)}"
+        for path, value in choices.items()
+    )
+
+
+def plain(choices: Mapping[str, Any]) -> Json:
+    return {path: list(value) if isinstance(value, tuple) else value for path, value in choices.items()}
+
+
+def said(one: Ranked) -> Json:
+    """A rank in plain data; the difference is to the best."""
+    difference = one.difference
+    return {
+        "mean": one.mean, "difference": difference.mean, "low": difference.low, "high": difference.high,
+        "p_value": difference.p_value, "p_holm": one.p_holm, "worse": one.worse,
+        "probability_best": one.probability_best,
+    }  # fmt: skip
+
+
+def spread(scores: NDArray[np.float64]) -> float | None:
+    return float(scores.std(ddof=1)) if scores.size > 1 else None
+
+
+def factor(
+    path: str, scores: NDArray[np.float64], choices: Sequence[Mapping[str, Any]], how: Json, metric: str
+) -> Json:
+    """What one setting makes of it, over all values of the others."""
+    levels, means, balanced = level_scores(scores, choices, path)
+    ranked = rank(means, **how)
+    names = [say(level) for level in levels]
+    return {
+        "path": path, "name": path.removesuffix(".name").rpartition(".")[2],
+        "numeric": all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels),
+        "balanced": balanced,
+        "levels": [
+            {"level": names[one.place], "value": plain({path: levels[one.place]})[path], **said(one),
+             "scores": means[one.place].tolist()}
+            for one in ranked
+        ],
+        "verdict": verdict(ranked, names, metric, short=True),
+    }  # fmt: skip
+
+
+def verdict(
+    ranked: Sequence[Ranked], labels: Sequence[str], metric: str, *, interrupted: bool = False, short: bool = False
+) -> str:
+    """What can be said of the ranking, and no more than that."""
+    best, others = ranked[0], ranked[1:]
+    name = labels[best.place]
+    value = f"{fmt.metric_name(metric)} {fmt.score(metric, best.mean, digits(ranked, metric))}"
+    worse = [one for one in others if one.worse]
+    failed = [one for one in others if not math.isfinite(one.mean)]
+    alike = [one for one in others if not one.worse and one not in failed]
+    broken = f" {len(failed)} had networks that went to NaN or infinity." if failed else ""
+    if not math.isfinite(best.mean):
+        return "Every candidate had networks that went to NaN or infinity, so none can be called the best."
+    if alike and any(math.isnan(one.difference.low) for one in alike):
+        text = (
+            f"{name} has the best {value}; one network of each cannot tell that from chance. Give more folds or seeds."
+        )
+    elif not worse:
+        found = "." if short else f": {name} has the best mean ({value}), and no other is worse by more than chance."
+        text = f"No difference that this data can show{found}"
+    elif not alike:
+        text = f"{name} is best ({value}); {counted(worse, labels)} worse by more than chance."
+    else:
+        text = (
+            f"{name} has the best mean ({value}); {counted(alike, labels)} not to be told from it, "
+            f"{counted(worse, labels)} worse by more than chance."
+        )
+    if worse and not any(one.p_holm < 0.05 for one in worse):
+        text += f" That is each by itself: of {len(others)} differences judged together, none is beyond chance."
+    if interrupted:
+        text += " The run was interrupted, so not all trained equally long."
+    return text + broken
+
+
+def counted(some: Sequence[Ranked], labels: Sequence[str]) -> str:
+    """``"gelu and tanh are"``, ``"7 others are"``."""
+    if len(some) > 3:
+        return f"{len(some)} others are"
+    return f"{fmt.words([labels[one.place] for one in some])} {'is' if len(some) == 1 else 'are'}"
+
+
+def digits(ranked: Sequence[Ranked], metric: str) -> int:
+    """Decimals that tell the candidates apart, as far as their intervals support them."""
+    widths = [one.difference.high - one.difference.low for one in ranked[1:]]
+    known = sorted(width for width in widths if math.isfinite(width) and width > 0)
+    return fmt.places_for(metric, 0.0, known[len(known) // 2] if known else None, ranked[0].mean)
+
+
+def caution(metric: str, count: int) -> str:
+    return (
+        f"The out-of-fold {fmt.metric_name(metric)} of the best of {count} flatters, for it was chosen by it; "
+        "what the test rows say of it does not."
+    )
+
+
+def explanation(over: str, shape: tuple[int, ...]) -> str:
+    """How differences and probabilities were come by, in a line."""
+    _, folds, seeds = shape
+    paired = f"Paired over {folds} folds" + (f" (each the mean of {seeds} seeds)" if seeds > 1 else "")
+    if over == "seeds":
+        paired = f"Paired over {seeds} seeds on one split, so it holds for these validation rows"
+    corrected = " with the correction for overlapping training rows (Nadeau and Bengio 2003)" if over == "folds" else ""
+    return (
+        f"{paired}; 95 % intervals by the t-test{corrected}, each by itself; probability of being best from the "
+        "correlated Bayesian t-test (Corani and Benavoli 2015)."
+    )
