@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lockstep.engine.population import Population as Everybody
-from lockstep.engine.population import Rows, make_population
+from lockstep.engine.population import Rows, bootstrapped, make_population
 from lockstep.engine.streams import batch_rows, epoch_rows
 from lockstep.errors import SpecError
 from lockstep.spec import AdamW, Population, Training, TrainSpec, Vary
@@ -119,3 +119,21 @@ def test_over_many_epochs_every_row_comes_about_equally_often(rng: Rng) -> None:
     counts = np.bincount(np.concatenate([batch_rows(member, epoch, 5, 8).reshape(-1) for epoch in range(400)]))
     share = counts[member.train_rows] / 400
     assert abs(share - 40 / 43).max() < 6 * np.sqrt(40 / 43 * 3 / 43 / 400)
+
+
+def test_bagging_gives_each_fold_and_seed_a_bootstrap_sample_that_candidates_share(rng: Rng) -> None:
+    base = spec()
+    bagged = base.replace("population", base.population.replace("bagging", True))
+    plain, members = make_population(base, own := folds(rng)).members, make_population(bagged, own).members
+    for one, other in zip(members, plain, strict=True):
+        assert len(one.train_rows) == len(other.train_rows)
+        assert set(one.train_rows) < set(other.train_rows)
+        assert np.array_equal(one.valid_rows, other.valid_rows)
+    assert np.array_equal(members[1].train_rows, members[5].train_rows)
+    assert not np.array_equal(members[0].train_rows, members[1].train_rows)
+
+
+def test_a_bootstrap_sample_holds_about_63_percent_of_the_rows(rng: Rng) -> None:
+    rows = np.arange(20_000)
+    held = len(np.unique(bootstrapped(rows, int(rng.integers(2**31))))) / 20_000
+    assert abs(held - (1 - np.exp(-1))) < 0.015

@@ -67,7 +67,8 @@ def make_population(spec: TrainSpec, folds: Sequence[tuple[Rows, Rows]]) -> Popu
     members = tuple(
         Member(
             index=index, candidate=candidate, fold=fold, seed=wanted.seed + seed,
-            choices=choices, spec=concrete, train_rows=train, valid_rows=valid, batch_size=size,
+            choices=choices, spec=concrete, valid_rows=valid, batch_size=size,
+            train_rows=bootstrapped(train, wanted.seed + seed) if wanted.bagging else train,
             steps=smallest // size,
         )
         for index, (candidate, choices, concrete, size, fold, train, valid, seed) in enumerate(
@@ -85,3 +86,9 @@ def make_population(spec: TrainSpec, folds: Sequence[tuple[Rows, Rows]]) -> Popu
     if not chosen or len(set(chosen)) != len(chosen):
         raise SpecError(f"members must name at least one member and none twice, however: {list(chosen)}.")
     return Population(members, chosen)
+
+
+def bootstrapped(rows: Rows, seed: int) -> Rows:
+    """As many of ``rows``, drawn with replacement: a pure function of the member's seed, whoever else trains."""
+    stream = np.random.Generator(np.random.Philox(key=np.array([seed, 2**32], dtype=np.uint64)))  # epochs are below
+    return np.sort(stream.choice(rows, len(rows)))

@@ -90,7 +90,8 @@ class Population(Frozen):
     """Members are candidates × folds × seeds, candidates outermost.
 
     ``folds=1`` is one holdout of ``valid_size``. Seeds are ``seed``, ``seed + 1``, …. ``members`` trains just those of
-    the population, each as it would be trained among all.
+    the population, each as it would be trained among all. ``bagging`` gives each fold and seed a bootstrap sample of
+    the fold's training rows, as many drawn with replacement (Breiman 1996).
     """
 
     fixed: ClassVar[Mapping[str, str]] = {"*": "they are compared on the same folds and seeds"}
@@ -100,6 +101,7 @@ class Population(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**32)
     valid_size: float = Field(default=0.2, gt=0, lt=1)
     members: Integers | None = None
+    bagging: bool = False
 
 
 class TrainSpec(Frozen):
