@@ -6,7 +6,7 @@ predict ``[M, N, C]`` probabilities or ``[M, N]`` numbers; a combination makes `
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from lockstep.evaluation.weighted import Floats
 from lockstep.spec.data import Task
+from lockstep.spec.ensemble import Method
 
-Method = Literal["mean", "weighted", "greedy", "stacked"]
 LEAST = 1e-6  # no probability counts as less: one sure mistake must not decide everything
 
 

@@ -23,8 +23,8 @@ Evaluate = Callable[[Floats], dict[str, Floats]]
 def evaluator(task: Task, target: NDArray[Any], prediction: NDArray[Any]) -> Evaluate:
     """The function from ``weights_NR`` ``[N, R]`` to ``{metric: [R]}`` for these rows; sorting is done once, here.
 
-    ``target`` ``[N]`` is class codes or numbers, ``prediction`` probabilities ``[N, C]`` (binary: C = 2) or ``[N]``; of a
-    forecast both are ``[N, C, H]``.
+    ``target`` ``[N]`` is class codes or numbers, ``prediction`` probabilities ``[N, C]`` (binary: C = 2) or ``[N]``; of
+    a forecast both are ``[N, C, H]``.
     """
     prediction = np.asarray(prediction, dtype=np.float64)
     if task == "regression":
