@@ -69,6 +69,25 @@ def test_a_log_gets_plain_lines_the_first_epoch_the_last_and_a_summary(capsys: p
     assert not any(ord(c) < 32 for line in lines for c in line)
 
 
+def test_the_first_epochs_can_leave_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(epoch_lines=5) as show:
+        for epoch in range(1, 21):
+            show(record(epoch))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("/")[0].split()[1] for line in lines[:-1]] == ["1", "2", "3", "4", "5", "20"]
+
+
+def test_a_terminal_can_keep_a_line_of_the_first_epochs() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    panel = Panel(console, 2)
+    for epoch in range(1, 5):
+        panel(record(epoch))
+    panel.close()
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "epoch  2/20 · train loss 2 ± 1 · valid loss 0.5 ± 0 · valid accuracy 0.75 ± 0\n" in shown.replace("\r", "")
+    assert "epoch  3/20 · train loss" not in shown
+
+
 def test_a_long_run_writes_fewer_lines_the_longer_it_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

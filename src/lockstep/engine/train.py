@@ -108,10 +108,14 @@ def train_population(
     stacks: list[Stack] = []
     finished, places = {}, {}
     groups = stackable(modules, [kinds(member) for member in members])
-    for number, group in enumerate(groups):
-        told = [in_its_place(observer, number + 1, len(groups)) for observer in observers]
+    total = len(groups)
+    for group in groups:
         stack = lift([modules[position] for position in group], device)
-        for part, at in parts(stack, group, members, problem, notice):
+        apart = notice is not None and to_part(stack, [members[position] for position in group], problem, notice)
+        total += len(group) - 1 if apart else 0
+        for at in [[position] for position in group] if apart else [group]:
+            part = stack.part([group.index(at[0])], mapped=False) if apart else stack
+            told = [in_its_place(observer, len(stacks) + 1, total) for observer in observers]
             ours = [members[position] for position in at]
             with without_torchs_advice():
                 done = train_stack(
@@ -125,24 +129,18 @@ def train_population(
     return Trained(tuple(stacks), members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
 
 
-def parts(
+def to_part(
     stack: Stack,
-    positions: Sequence[int],
     members: Sequence[Member],
     problem: Callable[[Sequence[Member]], Problem],
-    notice: Callable[[Finding], None] | None,
-) -> Iterator[tuple[Stack, Sequence[int]]]:
-    """``stack`` as it is if it can be one, else each of its members; with their positions among ``members``."""
-    reason = None
-    if notice is not None:
-        ours = [members[position] for position in positions]
-        own = problem(ours)
-        reason = reason_to_part(stack, ours, own.data, own.loss, own.loss_numbers)
-    if notice is None or reason is None:
-        yield stack, positions
-        return
-    notice(not_stacked(reason, len(positions)))
-    yield from ((stack.part([row], mapped=False), [position]) for row, position in enumerate(positions))
+    notice: Callable[[Finding], None],
+) -> bool:
+    """Whether the ``members`` of ``stack`` must train one after another; ``notice`` is told why."""
+    own = problem(members)
+    reason = reason_to_part(stack, members, own.data, own.loss, own.loss_numbers)
+    if reason is not None:
+        notice(not_stacked(reason, len(members)))
+    return reason is not None
 
 
 def in_its_place(observer: Observer, stack: int, stacks: int) -> Observer:

@@ -27,6 +27,8 @@ from lockstep.runs import History
 from lockstep.spec import AdamW, Constant, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, Vary
 from lockstep.spec.module import Arguments, ModuleSpec
 
+EPOCH_LINES = 200  # a line for each of so many, as a loop of one's own would print; then fewer
+
 
 def train(
     make_module: Callable[..., nn.Module],
@@ -95,7 +97,7 @@ def train(
 
     executors(population, modules, problem)  # one that cannot train a stack is refused before any is trained
     history, found = History(population.identities), list[Finding]()
-    with progress(quiet=quiet) as show, stop_on_interrupt(show.say) as stop:
+    with progress(quiet=quiet, epoch_lines=EPOCH_LINES) as show, stop_on_interrupt(show.say) as stop:
 
         def notice(finding: Finding) -> None:
             found.append(finding)
