@@ -59,9 +59,9 @@ def test_the_full_stops_of_the_adult_test_file_are_refused_with_both_label_sets(
         encode(read(Path(str(FOLDER)) / "adult/adult_test.csv", spec), schema, with_target=True)
 
 
-def test_messages_alone_are_free_text_and_no_table() -> None:
-    with pytest.raises(DataError, match="text is free text"):
-        understand("sms_spam/sms_spam.csv", DataSpec(target="type"))
+def test_messages_alone_are_text() -> None:
+    schema, findings = understand("sms_spam/sms_spam.csv", DataSpec(target="type"))
+    assert (schema.kind, [column.name for column in schema.used_columns], findings) == ("text", ["text"], [])
 
 
 def test_mnist_is_images_with_test_rows() -> None:

@@ -1,6 +1,9 @@
 """Files, frames and arrays to a typed dataset: what it holds, what is wrong with it, and which rows train."""
 
-from lockstep.data.encode import Encoded, blank, cut_rows, encode, shuffled
+from lockstep.data.distinct import split_distinct
+from lockstep.data.encode import blank, cut_rows, encode, shuffled
+from lockstep.data.encoded import Encoded
+from lockstep.data.free_text import same_text, with_vocabulary
 from lockstep.data.infer import drop_unlabelled, infer_schema
 from lockstep.data.keys import split_keys
 from lockstep.data.leaks import find_leaks
@@ -31,7 +34,10 @@ __all__ = [
     "make_splits",
     "read",
     "reading",
+    "same_text",
     "shuffled",
+    "split_distinct",
     "split_keys",
     "take",
+    "with_vocabulary",
 ]

@@ -1,6 +1,5 @@
 """Raw rows to the arrays a network takes, by a schema: the same for training rows and for rows to come."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,32 +7,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lockstep.data.columns import check_finite
+from lockstep.data.encoded import Encoded
 from lockstep.data.frames import column_of
+from lockstep.data.free_text import texts_of
 from lockstep.data.notes import spelling_variants
 from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, listing
 from lockstep.data.schema import Column, Schema
 from lockstep.data.steps import cut_series, encode_series
+from lockstep.data.timeline import encode_timeline
 from lockstep.data.values import as_boolean, as_date, as_number, as_text, clean, date_part, number_style
+from lockstep.data.vocabulary import tokenise
 from lockstep.errors import DataError
 from lockstep.findings import Finding
 from lockstep.spec.data import Kind
 
 UNSEEN, MISSING = 0, 1
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """``inputs`` of a table: numbers float32 [N, Dn] (NaN is missing) and categories int64 [N, Dc] (0 unseen,
-    1 missing, 2 + j is ``categories[j]``); of images: pixels uint8 or float32 [N, …]; of series: values float32
-    [N, T, C] (NaN where missing and behind the end) and lengths int64 [N]. ``target``: class codes int64 [N] or float64
-    [N].
-    """
-
-    inputs: tuple[NDArray[Any], ...]
-    target: NDArray[Any] | None
-
-    def __len__(self) -> int:
-        return len(self.inputs[0])
 
 
 def encode(raw: Raw, schema: Schema, *, with_target: bool) -> Encoded:
@@ -48,7 +36,13 @@ def encode(raw: Raw, schema: Schema, *, with_target: bool) -> Encoded:
             return Encoded((_pixels(raw, schema),), _labels(raw, schema) if with_target else None)
         case RawSeries():
             return Encoded(encode_series(raw, schema), _labels(raw, schema) if with_target else None)
+        case RawTable() if schema.kind == "forecast":
+            return encode_timeline(raw, schema, with_target=with_target)
     frame = _by_name(raw, schema, with_target)
+    if schema.kind == "text":
+        texts = texts_of(frame[schema.used_columns[0].name])
+        inputs = (texts,) if schema.vocabulary is None else tokenise(texts, schema.vocabulary)
+        return Encoded(inputs, _target(frame[str(schema.target)], schema, raw.origin) if with_target else None)
     numbers, categories = [], []
     rows = np.arange(frame.height)
     for column in schema.used_columns:
@@ -203,9 +197,15 @@ def blank(schema: Schema) -> tuple[NDArray[Any], ...]:
     match schema.kind:
         case "images":
             return (np.zeros((1, *(schema.image_shape or ())), dtype=np.float32),)
+        case "text":
+            steps = 1 if schema.vocabulary is None else schema.vocabulary.steps
+            return np.zeros((1, steps), dtype=np.int64), np.ones(1, dtype=np.int64)
         case "series":
-            steps = np.zeros((1, schema.steps, len(schema.used_columns)), dtype=np.float32)
-            return steps, np.ones(1, dtype=np.int64)
+            values = np.zeros((1, schema.steps, len(schema.used_columns)), dtype=np.float32)
+            return values, np.ones(1, dtype=np.int64)
+        case "forecast":
+            context = schema.forecast.context if schema.forecast else 1
+            return (np.zeros((1, len(schema.columns), context), dtype=np.float32),)
     numbers = np.zeros((1, len(schema.number_names)), dtype=np.float32)
     return numbers, np.zeros((1, len(schema.cardinalities)), dtype=np.int64)
 
@@ -230,7 +230,7 @@ def _check_kind(raw: Raw, schema: Schema) -> None:
     kinds: tuple[Kind, ...]
     match raw:
         case RawTable():
-            kinds, what = ("table", "text"), "is a table"
+            kinds, what = ("table", "text", "forecast"), "is a table"
         case RawArrays():
             kinds, what = ("images",), f"holds images {list(raw.x.shape)}"
         case RawSeries():
@@ -242,6 +242,7 @@ def _check_kind(raw: Raw, schema: Schema) -> None:
         "images": f"images {list(schema.image_shape or ())}",
         "series": f"series of {len(schema.columns)} channels",
         "text": "a column of text",
+        "forecast": "a table of rows in time",
     }[schema.kind]
     raise DataError(f"The model was trained on {trained}, however {raw.origin} {what}.")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lockstep.data.columns import understand
 from lockstep.data.frames import column_of
+from lockstep.data.free_text import as_text_alone, text_column
 from lockstep.data.kinds import Cells
 from lockstep.data.notes import class_variants
 from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, listing, take
@@ -91,11 +92,16 @@ def _infer_table(raw: RawTable, spec: DataSpec, missing: tuple[str, ...]) -> tup
         columns.append(column)
         findings += noticed
     columns = [_split_column(column, spec) for column in columns]
-    findings += _set_aside(columns)
-    _check_usable(columns, raw.origin)
+    text = text_column(columns, raw.frame, spec, raw.origin)
+    if text is None:
+        findings += _set_aside(columns)
+        _check_usable(columns, raw.origin)
+    else:
+        columns, noticed = as_text_alone(columns, text)
+        findings += noticed
     return (
         Schema(
-            kind="table",
+            kind="table" if text is None else "text",
             task=target.task,
             target=name,
             classes=target.classes,
@@ -179,7 +185,7 @@ def _split_column(column: Column, spec: DataSpec) -> Column:
 _ASIDE: dict[ColumnKind, tuple[str, str]] = {
     "identifier": ("look like identifiers and are", "data.number"),
     "constant": ("say nothing and are", ""),
-    "text": ("hold free text, which a network for tables does not read, and are", "data.category"),
+    "text": ("hold free text, which a network for tables does not read, and are", "data.text"),
 }
 
 
@@ -194,7 +200,10 @@ def _set_aside(columns: Sequence[Column]) -> list[Finding]:
         plural = "columns" if len(names) > 1 else "column"
         verb = reason if len(names) > 1 else _singular(reason)
         first = next(column for column in columns if column.name == names[0])
-        field = override if all(map(is_number, first.examples)) or not override else "data.category"
+        field = override if all(map(is_number, first.examples)) or override != "data.number" else "data.category"
+        remedy = f"To use one all the same: --set {field}={names[0]}." if field else "Nothing to do."
+        if kind == "text":
+            remedy = f"To read it alone, as text: --set data.kind=text --set data.text={names[0]}."
         findings.append(
             Finding(
                 severity="info",
@@ -202,7 +211,7 @@ def _set_aside(columns: Sequence[Column]) -> list[Finding]:
                 subject=", ".join(names) if len(names) <= 12 else f"{len(names)} columns",
                 what=f"{len(names)} {plural} {verb} set aside: {listing(names, 12)}.",
                 evidence="; ".join(whys[:5]) + ("; …" if len(whys) > 5 else ""),
-                remedy=f"To use one all the same: --set {field}={names[0]}." if field else "Nothing to do.",
+                remedy=remedy,
             )
         )
     return findings

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+from numpy.typing import NDArray
+
 from lockstep.data.arrays import from_arrays
 from lockstep.data.files import is_idx, read_idx, read_npz, read_parquet, read_sklearn
 from lockstep.data.frames import as_array, as_frame, describe, from_frame, is_pair
@@ -58,11 +61,17 @@ def read(source: Any, spec: DataSpec | None = None, y: Any = None) -> Raw:
     if is_ragged(source):
         return series_of_rows(source, y, origin)
     array = as_array(source)
+    if array is not None and array.ndim == 1 and _all_text(array):
+        return from_frame(pl.DataFrame({"text": array.tolist()}), y, origin, spec.target, named=False)
     if array is None or array.dtype.names:
         raise DataError(
             f"Data must be a path, sklearn:NAME, a frame, an array, a tensor or a pair (x, y), however: {origin}."
         )
     return from_arrays(array, y, origin, spec)
+
+
+def _all_text(array: NDArray[Any]) -> bool:
+    return bool(array.dtype.kind == "U" or (array.dtype == object and all(isinstance(item, str) for item in array)))
 
 
 def reading(spec: DataSpec, schema: Schema) -> DataSpec:

@@ -10,6 +10,7 @@ from lockstep.data.values import NumberStyle
 from lockstep.spec.data import Kind, Task
 
 ColumnKind = Literal["number", "category", "boolean", "date", "identifier", "constant", "text"]
+TokenKind = Literal["wordpiece", "word", "character"]
 LabelType = Literal["text", "integer", "number", "boolean"]
 
 
@@ -69,13 +70,27 @@ class Forecast(_Record):
     clock: bool
 
 
+class Vocabulary(_Record):
+    """The known tokens: ``entries[j]`` is number 2 + j, 0 is padding and 1 any other. ``steps`` is how many tokens of a
+    text are read."""
+
+    kind: TokenKind
+    entries: tuple[str, ...]
+    steps: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers tokens may have, padding and unknown too."""
+        return 2 + len(self.entries)
+
+
 class Schema(_Record):
     """A whole source as understood. ``rows`` counts those with a target.
 
     ``columns`` are all but the target, in the order of the source (of series, the channels; of images, none).
     ``classes`` are the labels as text, numbers in numerical order, () for regression; ``class_counts`` their rows.
     ``missing`` are all spellings of a missing value. ``image_shape`` is that of one image, as it was given. ``steps``
-    is the length of the longest series.
+    is the length of the longest series; ``vocabulary`` the tokens of text, once they are learned.
     """
 
     kind: Kind
@@ -89,6 +104,7 @@ class Schema(_Record):
     missing: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
     steps: int = 0
+    vocabulary: Vocabulary | None = None
     forecast: Forecast | None = None
     rows: int = 0
 

@@ -1,16 +1,13 @@
 """What a trained population is worth: honest metrics with intervals, and what to look at to understand them."""
 
-import base64
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from lockstep.data import RawTable
+from lockstep.data import Raw, RawArrays, RawSeries, RawTable, Schema, shuffled
 from lockstep.engine.population import Member
 from lockstep.evaluation import (
     HEADLINE,
@@ -27,21 +24,15 @@ from lockstep.evaluation import (
     score,
     worst_mistakes,
 )
+from lockstep.jobs import forecast
+from lockstep.jobs.drawings import png, strokes
 from lockstep.jobs.model import Floats, Model
-from lockstep.jobs.prepare import Prepared
+from lockstep.jobs.prepared import Judged, Prepared
 from lockstep.spec import Task
 
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS, IMPORTANCE_PASSES, MISTAKES = 2000, 5, 200, 20
+LONGEST_TEXT = 500
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """The ensemble's prediction on the rows that it is judged by, ``"test"`` or ``"out-of-fold"``."""
-
-    kind: str
-    rows: Rows
-    prediction: Floats
 
 
 def judge(prepared: Prepared, model: Model, members: Sequence[Member], own: Sequence[Floats]) -> Judged:
@@ -72,6 +63,8 @@ def metrics(
     prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged, own: Sequence[Floats]
 ) -> dict[str, Any]:
     """The content of ``metrics.json``. ``members`` are those with weights."""
+    if prepared.schema.kind == "forecast":
+        return forecast.metrics(prepared, model, members, judged, own)
     task, target = prepared.schema.task, prepared.target
     groups = None if prepared.groups is None else prepared.groups[judged.rows]
     test = len(prepared.splits.test) > 0
@@ -123,6 +116,8 @@ def measured(
 
 def analysis(prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged) -> dict[str, Any]:
     """The content of ``analysis.json``: what there is to see beside the metrics."""
+    if prepared.schema.kind == "forecast":
+        return forecast.analysis(prepared, judged)
     schema, target = prepared.schema, prepared.target[judged.rows]
     found: dict[str, Any] = {"rows": judged.kind, "confusion": None, "calibration": None, "residuals": None}
     if schema.task == "regression":
@@ -133,35 +128,32 @@ def analysis(prepared: Prepared, model: Model, members: Sequence[Member], judged
         found["confusion"] = {"classes": list(schema.classes), "counts": counts.tolist()}
         curve = reliability(schema.task, target, judged.prediction)
         found["calibration"] = curve.to_dict() if curve else None
-    few = 0 < len(schema.used_columns) <= IMPORTANCE_PASSES
+    columns = () if schema.kind == "text" else schema.used_columns
+    few = 0 < len(columns) <= IMPORTANCE_PASSES
     found["importance"] = importance(prepared, model, members, judged) if few else None
     found["mistakes"] = mistakes(prepared, judged)
     return found
 
 
 def importance(prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged) -> dict[str, Any]:
-    """How much worse the ensemble gets when one column's values are shuffled among the judged rows."""
+    """How much worse the ensemble gets when one column's (or channel's) values are shuffled among the judged rows."""
     schema, task = prepared.schema, prepared.schema.task
     sample = sample_rows(len(judged.rows), IMPORTANCE_ROWS)
     rows = judged.rows[sample]
-    numbers, codes = prepared.inputs(rows)
+    inputs = prepared.inputs(rows)
     names = [column.name for column in schema.used_columns]
     weights = np.ones((len(members), len(rows)))
     if judged.kind != "test":  # a row is then predicted by the members that did not train on it
         weights = np.array([np.isin(rows, member.valid_rows) for member in members]).astype(np.float64)
     weights /= weights.sum(axis=0)
 
-    def shuffled(feature: int, order: NDArray[np.int64]) -> Floats:
-        moved = numbers.copy(), codes.copy()
-        for part, columns in zip(moved, (schema.number_columns, schema.category_columns), strict=True):
-            places = [place for place, name in enumerate(columns) if name == names[feature]]
-            part[:, places] = part[order][:, places]
-        predictions = model.member_predictions(moved)
+    def without(feature: int, order: NDArray[np.int64]) -> Floats:
+        predictions = model.member_predictions(shuffled(inputs, schema, names[feature], order))
         return np.asarray((predictions * weights.reshape(*weights.shape, *(1,) * (predictions.ndim - 2))).sum(axis=0))
 
     repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // len(names)))  # wide tables: fewer
     features = permutation_importance(
-        shuffled, names, task, prepared.target[rows], judged.prediction[sample], repeats=repeats
+        without, names, task, prepared.target[rows], judged.prediction[sample], repeats=repeats
     )
     return {
         "metric": LOSS[task],
@@ -177,14 +169,7 @@ def mistakes(prepared: Prepared, judged: Judged) -> dict[str, Any]:
     worst = worst_mistakes(schema.task, target, judged.prediction, MISTAKES).rows
     items = []
     for place, (source, row) in zip(worst, prepared.raw_rows(judged.rows[worst]), strict=True):
-        item: dict[str, Any] = {"row": row + 1, "values": {}, "image": None}
-        if isinstance(source, RawTable):
-            values = source.frame.row(row, named=True)
-            item["values"] = {
-                name: "" if value is None else str(value) for name, value in values.items() if name != schema.target
-            }
-        else:
-            item["image"] = png(source.x[row])
+        item = {"row": row + 1} | shown(source, row, schema)
         prediction = judged.prediction[place]
         if schema.task == "regression":
             item |= {"actual": float(target[place]), "predicted": float(prediction)}
@@ -194,17 +179,22 @@ def mistakes(prepared: Prepared, judged: Judged) -> dict[str, Any]:
             item |= {"actual": schema.classes[int(target[place])], "predicted": schema.classes[best]}
             item["confidence"] = float(prediction[best])
         items.append(item)
-    return {"kind": "rows" if schema.kind == "table" else "images", "items": items}
+    return {"kind": "images" if schema.kind in ("images", "series") else "rows", "items": items}
 
 
-def png(image: NDArray[Any]) -> str:
-    """An image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` as a data URI; anything but bytes is stretched to 0 … 255."""
-    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
-        image = np.moveaxis(image, 0, 2)
-    image = image[..., 0] if image.ndim == 3 and image.shape[2] != 3 else image
-    if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        image = ((image - low) / (high - low or 1) * 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def shown(source: Raw, row: int, schema: Schema) -> dict[str, Any]:
+    """A row for a reader: its ``values`` by name, or a picture of it as ``image``."""
+    match source:
+        case RawTable():
+            values = source.frame.row(row, named=True)
+            names = [name for name in values if name != schema.target]
+            if schema.kind == "text":
+                names = [column.name for column in schema.used_columns]
+            return {
+                "values": {name: "" if values[name] is None else str(values[name])[:LONGEST_TEXT] for name in names},
+                "image": None,
+            }
+        case RawArrays():
+            return {"values": {"file": source.names[row]} if source.names else {}, "image": png(source.x[row])}
+        case RawSeries():
+            return {"values": {}, "image": strokes(source.x[row, : source.lengths[row]])}

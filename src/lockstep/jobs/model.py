@@ -10,13 +10,13 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lockstep.data import Schema
+from lockstep.data import Schema, blank
 from lockstep.engine.forward import Lifted
 from lockstep.errors import RunError
 from lockstep.evaluation import average
 from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for, to_prediction
-from lockstep.network.preprocess import DataShape, ImageShape, TableShape
+from lockstep.network.preprocess import DataShape, ImageShape, SeriesShape, TableShape, TextShape, WindowShape
 from lockstep.spec import FitSpec
 
 Floats = NDArray[np.float64]
@@ -50,10 +50,12 @@ class Model:
         return replace(self, networks={index: self.networks[index] for index in members})
 
     def member_predictions(self, inputs: Sequence[NDArray[Any]]) -> Floats:
-        """Every member's probabilities ``[K, N, C]`` or numbers ``[K, N]`` on the encoded rows."""
+        """Every member's probabilities ``[K, N, C]``, numbers ``[K, N]`` or forecasts ``[K, N, C, H]`` on encoded rows."""
         kinds = dict.fromkeys(self.losses[member] for member in self.networks)
         if len(kinds) > 1:  # heads of different losses have outputs of different shapes, and predictions of one
             return self.by_loss(inputs, list(kinds))
+        if self.schema.kind == "forecast":
+            return self.lifted.outputs(inputs).astype(np.float64)
         prediction = to_prediction(next(iter(kinds)), self.lifted.outputs(inputs))
         return prediction if self.schema.classes else prediction + target_offset(self.schema)
 
@@ -65,7 +67,7 @@ class Model:
         return np.stack([found[member] for member in self.networks])
 
     def predict(self, inputs: Sequence[NDArray[Any]]) -> Floats:
-        """The ensemble's: the members' average, ``[N, C]`` or ``[N]``."""
+        """The ensemble's: the members' average, ``[N, C]``, ``[N]`` or ``[N, C, H]``."""
         starts = range(0, max(len(inputs[0]), 1), PREDICTED_AT_ONCE)
         parts = [[x[start : start + PREDICTED_AT_ONCE] for x in inputs] for start in starts]
         return np.concatenate([average(self.member_predictions(part)) for part in parts])
@@ -80,6 +82,13 @@ def data_shape(schema: Schema) -> DataShape:
     """What all networks on this data share. A number column that ever misses a value gets one input that says so."""
     if schema.kind == "images":
         return ImageShape(schema.image_shape or ())
+    if schema.kind == "series":
+        gaps = [place for place, column in enumerate(schema.used_columns) if column.missing > 0]
+        return SeriesShape(schema.steps, len(schema.used_columns), np.array(gaps, dtype=np.int64))
+    if schema.vocabulary is not None:
+        return TextShape(schema.vocabulary.steps, schema.vocabulary.size)
+    if schema.forecast is not None:
+        return WindowShape(len(schema.columns), schema.forecast.context, schema.forecast.horizon)
     columns = schema.number_columns
     first = {name: columns.index(name) for name in dict.fromkeys(columns)}
     gaps = [place for name, place in first.items() if schema.column(name).missing > 0]
@@ -89,13 +98,14 @@ def data_shape(schema: Schema) -> DataShape:
 
 def load_network(spec: FitSpec, schema: Schema, weights: dict[str, NDArray[Any]], member: int) -> Network:
     """The network that a spec and a schema describe, filled with stored weights. Raises ``RunError`` if they differ."""
-    inputs: tuple[NDArray[Any], ...] = (np.zeros((1, *(schema.image_shape or ())), dtype=np.float32),)
-    if schema.kind == "table":
-        numbers = np.zeros((1, len(schema.number_names)), dtype=np.float32)
-        inputs = (numbers, np.zeros((1, len(schema.cardinalities)), dtype=np.int64))
     with torch.random.fork_rng(devices=[]):
         network = build(
-            spec, loss_for(schema.task, spec.loss.name), len(schema.classes), data_shape(schema), inputs, np.zeros(1)
+            spec,
+            loss_for(schema.task, spec.loss.name),
+            len(schema.classes),
+            data_shape(schema),
+            blank(schema),
+            np.zeros(1),
         )
     try:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})

@@ -14,9 +14,17 @@ class Preprocess(Frozen):
     et al. 2024); ``quantile`` maps ranks to a standard normal; ``piecewise`` gives each of ``bins`` quantile bins an
     input of its own (piecewise-linear encoding, Gorishniy et al. 2022) beside the standardised number.
     Categories of at most ``onehot_max`` values are one-hot, above that an embedding of ``embedding_size``.
+
+    Text is read as ``tokens``: ``wordpiece`` (words, rarer ones in pieces), ``word`` or ``character``; unless set,
+    short names by character and all else by word-piece. The ``vocabulary`` most frequent are known and get an embedding
+    of ``token_size``. ``max_tokens`` of a text are read: unless set, as many as 99 of 100 texts have, within 64 to 512.
     """
 
     numbers: Literal["standard", "robust", "quantile", "piecewise"] = "standard"
     bins: int = Field(default=32, ge=2)
     onehot_max: int = Field(default=64, ge=0)
     embedding_size: int = Field(default=8, ge=1)
+    tokens: Literal["wordpiece", "word", "character"] | None = None
+    vocabulary: int = Field(default=8000, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    token_size: int = Field(default=64, ge=1)

@@ -30,6 +30,12 @@ RECIPES = {
 }
 
 
+def usual_recipe(kind: Kind) -> str:
+    """The recipe for data of a kind where the user names none."""
+    wanted = "cnn" if kind in ("series", "text") else "mlp"
+    return wanted if wanted in RECIPES else "mlp"
+
+
 def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise SpecError(f"There is no recipe {name!r}. Known: {', '.join(RECIPES)}. See: lockstep recipes.")

@@ -1,0 +1,142 @@
+"""A table that is read as text: which column, what it is to a network, and what recurs in it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lockstep.data.encoded import Encoded
+from lockstep.data.kinds import is_id_name
+from lockstep.data.raw import listing
+from lockstep.data.schema import Column, Schema, Vocabulary
+from lockstep.data.vocabulary import learn_vocabulary, token_counts, tokenise
+from lockstep.errors import DataError, SpecError
+from lockstep.findings import Finding
+from lockstep.spec.base import Vary
+from lockstep.spec.data import DataSpec
+from lockstep.spec.network import Preprocess
+
+
+def text_column(columns: Sequence[Column], frame: pl.DataFrame, spec: DataSpec, origin: str) -> str | None:
+    """The column that is the text of a table, or None where the table is read by its columns.
+
+    It is text if ``data.kind`` says so, or if nothing else is left to learn from: a column of free text, or of words
+    that hardly recur (names). Raises ``DataError`` where ``data.kind=text`` leaves open which column it is.
+    """
+    open_columns = [column for column in columns if not column.why.startswith(("dropped", "groups the", "orders the"))]
+    texts = [column.name for column in open_columns if column.kind == "text" and frame[column.name].dtype == pl.String]
+    names = [column.name for column in open_columns if _may_be_names(column, frame)]
+    found = [name for name in spec.text if name in texts] or texts or names
+    if spec.kind != "text":
+        alone = not any(column.used for column in columns) and spec.kind is None
+        return found[0] if alone and len(found) == 1 else None
+    if len(found) == 1:
+        return found[0]
+    seen = f"it has {listing(found)}" if found else "none looks like text"
+    raise DataError(
+        f"With data.kind=text one column must be the text, however of {origin} {seen}. Name it: --set data.text=COLUMN."
+    )
+
+
+def _may_be_names(column: Column, frame: pl.DataFrame) -> bool:
+    words = frame[column.name].dtype == pl.String
+    return words and column.kind == "identifier" and not is_id_name(column.name)
+
+
+def as_text_alone(columns: Sequence[Column], name: str) -> tuple[list[Column], list[Finding]]:
+    """``columns`` with the text as the only one that is used."""
+    others = [column.name for column in columns if column.name != name and column.used]
+    made = []
+    for column in columns:
+        if column.name == name:
+            column = column.model_copy(update={"kind": "text", "used": True, "why": "is read as text"})
+        elif column.used:
+            column = column.model_copy(update={"used": False, "why": "stands beside the text (data.kind=text)"})
+        made.append(column)
+    if not others:
+        return made, []
+    note = Finding(
+        severity="info", code="columns-beside-text", subject=listing(others, 12),
+        what=f"Only {name} is read; {len(others)} other column{'s are' if len(others) > 1 else ' is'} set aside.",
+        evidence=f"data.kind=text; beside it: {listing(others, 12)}",
+        remedy="To train on these columns and leave the text out: --set data.kind=table.",
+    )  # fmt: skip
+    return made, [note]
+
+
+def texts_of(values: pl.Series) -> NDArray[np.object_]:
+    """A column's texts [N] as Python strings, "" where missing."""
+    return np.array(values.cast(pl.String).fill_null("").to_list(), dtype=object)
+
+
+def same_text(texts: NDArray[np.object_]) -> NDArray[np.int64]:
+    """A number for each text [N], the same where they differ in case and spaces alone."""
+    plain = [" ".join(text.casefold().split()) for text in texts]
+    return pl.Series(plain, dtype=pl.String).rank("dense").to_numpy().astype(np.int64) - 1
+
+
+def with_vocabulary(
+    schema: Schema, encoded: Encoded, rows: NDArray[np.int64], spec: Preprocess
+) -> tuple[Schema, Encoded, list[Finding]]:
+    """The schema with a vocabulary learned from the texts of ``rows``, all rows as tokens, and what there is to say."""
+    texts, name = encoded.inputs[0], schema.used_columns[0].name
+    if any(isinstance(setting, Vary) for setting in (spec.tokens, spec.vocabulary, spec.max_tokens)):
+        raise SpecError(
+            "All members read the same tokens, however preprocess.tokens, preprocess.vocabulary or "
+            "preprocess.max_tokens is an axis. Fit once for each."
+        )
+    findings = check_texts(texts, name)
+    vocabulary = learn_vocabulary(list(texts[rows]), spec.tokens, spec.vocabulary, spec.max_tokens)
+    return (
+        schema.model_copy(update={"vocabulary": vocabulary}),
+        Encoded(tokenise(texts, vocabulary), encoded.target),
+        [*findings, *_cut(token_counts(texts, vocabulary), vocabulary, name)],
+    )
+
+
+def cut_texts(texts: NDArray[np.object_], schema: Schema) -> list[Finding]:
+    """A finding where some texts have more tokens than are read."""
+    assert schema.vocabulary is not None
+    return _cut(token_counts(texts, schema.vocabulary), schema.vocabulary, schema.used_columns[0].name)
+
+
+def _cut(counts: NDArray[np.int64], vocabulary: Vocabulary, name: str) -> list[Finding]:
+    longer = int((counts > vocabulary.steps).sum())
+    if not longer:
+        return []
+    return [
+        Finding(
+            severity="info" if longer <= 0.02 * len(counts) else "warning", code="texts-cut", subject=name,
+            what=f"The first {vocabulary.steps:,} tokens of a text are read; {longer:,} texts have more.",
+            evidence=f"{longer:,} of {len(counts):,} rows, the longest of {counts.max():,} {vocabulary.kind} tokens",
+            remedy="To read more of them, for more memory and time: --set preprocess.max_tokens=N.",
+        )
+    ]  # fmt: skip
+
+
+def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
+    """Rows that repeat another's text, and rows that have none."""
+    findings = []
+    empty = sum(not text.strip() for text in texts)
+    repeated = len(texts) - len(np.unique(same_text(texts)))
+    if empty == len(texts):
+        raise DataError(f"Text must say something, however {name} is empty in all {empty:,} rows. Name another column.")
+    if empty:
+        findings.append(
+            Finding(
+                severity="info", code="empty-texts", subject=name,
+                what=f"{empty:,} rows have no text; all of them look alike to a network.",
+                evidence=f"{empty:,} of {len(texts):,} rows", remedy="Leave them out if they say nothing.",
+            )
+        )  # fmt: skip
+    if repeated:
+        findings.append(
+            Finding(
+                severity="info" if repeated < 0.05 * len(texts) else "warning", code="duplicate-texts", subject=name,
+                what=f"{repeated:,} rows repeat the text of another; rows of one text stand on one side of a split.",
+                evidence=f"{len(texts):,} rows, {len(texts) - repeated:,} different texts (but for case and spaces)",
+                remedy="Nothing: scores are not flattered by it. Remove them if they are the same case twice.",
+            )
+        )  # fmt: skip
+    return findings
