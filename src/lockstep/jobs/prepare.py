@@ -1,7 +1,7 @@
 """From what the user says to what is trained: data read and understood, a spec with every number filled in, splits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +11,36 @@ from numpy.typing import NDArray
 
 from lockstep.data import (
     Encoded,
-    RawArrays,
-    RawTable,
-    Schema,
+    Raw,
     Splits,
     check_rows,
+    cut_rows,
     drop_unlabelled,
     encode,
     find_leaks,
     infer_schema,
     make_splits,
     read,
+    reading,
+    same_text,
+    split_distinct,
     split_keys,
+    with_vocabulary,
 )
 from lockstep.engine.population import Population, make_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
+from lockstep.jobs.forecast import prepare_forecast
+from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display
 from lockstep.optim import unfinished
-from lockstep.spec import DataSpec, FitSpec, parse_assignments, read_settings
+from lockstep.spec import DataSpec, FitSpec, candidates, parse_assignments, read_settings
+from lockstep.spec.axes import Axes, with_axes
+from lockstep.spec.choices import own_rates
 from lockstep.spec.fit import merge, nest
-from lockstep.spec.recipes import find_recipe
+from lockstep.spec.recipes import find_recipe, usual_recipe
 
-Raw = RawTable | RawArrays
 FEW_ROWS = 30
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Everything that is settled before training. ``sources`` are the files whose rows, one after another, are the
-    rows of ``encoded``: the data, then the user's validation rows, then the test rows."""
-
-    spec: FitSpec
-    schema: Schema
-    sources: tuple[Raw, ...]
-    encoded: Encoded
-    splits: Splits
-    groups: NDArray[np.int64] | None
-    findings: tuple[Finding, ...]
-
-    @property
-    def target(self) -> NDArray[Any]:
-        assert self.encoded.target is not None
-        return self.encoded.target
-
-    def inputs(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        """The encoded inputs of the given rows."""
-        return tuple(x[rows] for x in self.encoded.inputs)
-
-    def raw_rows(self, rows: NDArray[np.int64]) -> list[tuple[Raw, int]]:
-        """Where each row comes from: its source and its place there."""
-        starts = np.cumsum([0, *(len(source) for source in self.sources)])
-        where = np.searchsorted(starts, rows, side="right") - 1
-        return [(self.sources[w], int(row - starts[w])) for w, row in zip(where, rows, strict=True)]
 
 
 PLACES = {
@@ -111,14 +88,25 @@ def dotted(assignments: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, show: Display) -> Prepared:
-    """Read the data, understand it, fill in the spec and split the rows. Raises ``DataError`` and ``SpecError``."""
+def prepare(
+    x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, show: Display, axes: Axes | None = None
+) -> Prepared:
+    """Read the data, understand it, fill in the spec and split the rows. Raises ``DataError`` and ``SpecError``.
+
+    With ``axes`` the spec must have several candidates.
+    """
     wanted = settings.get("data", {})
     if not isinstance(wanted, Mapping):
         raise SpecError(f"data must hold settings by name, however: {wanted!r}. For example: data.target=price.")
     data_spec = DataSpec.parse(dict(wanted))
     show.phase("Reading the data")
     raw = read(x, data_spec, y)
+    if data_spec.horizon is not None:
+        recipe = find_recipe(str(settings.get("recipe", "mlp")))
+        prepared = prepare_forecast(raw, filled(recipe.make("forecast", "forecast", len(raw)), settings, axes))
+        for finding in prepared.findings:
+            show.finding(finding)
+        return prepared
     own_test = raw.test if "test_size" not in wanted else None
     schema, findings = infer_schema(raw, data_spec)
     if schema.target in data_spec.drop:
@@ -126,8 +114,8 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
             f"The target must be kept, however data.drop names it: {schema.target}. Take it out of data.drop."
         )
     raw = drop_unlabelled(raw, schema)
-    recipe = find_recipe(str(settings.get("recipe", "mlp")))
-    spec = recipe.make(schema.kind, schema.task, schema.rows).override(settings)
+    recipe = find_recipe(str(settings.get("recipe") or usual_recipe(schema.kind)))
+    spec = filled(recipe.make(schema.kind, schema.task, schema.rows), settings, axes)
     spec = spec.replace("data.target", schema.target)
 
     show.phase("Checking the data")
@@ -138,9 +126,10 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
     valid, test = given_or_named(valid, spec.data.valid), given_or_named(test, spec.data.test)
     if valid is not None:
         spec = one_fold(spec, settings)
+    like = reading(spec.data, schema)
     extra = {
-        "valid": None if valid is None else read(valid, spec.data),
-        "test": own_test if test is None else read(test, spec.data),
+        "valid": None if valid is None else read(valid, like),
+        "test": own_test if test is None else read(test, like),
     }
     others = {name: drop_unlabelled(other, schema) for name, other in extra.items() if other is not None}
     encoded = joined([encoded, *(encode(other, schema, with_target=True) for other in others.values())])
@@ -149,18 +138,38 @@ def prepare(x: Any, y: Any, settings: dict[str, Any], *, valid: Any, test: Any, 
     ends = np.cumsum([len(source) for source in sources.values()])
     rows = {name: np.arange(end - len(sources[name]), end) for name, end in zip(sources, ends, strict=True)}
     groups, times = keys_of(sources.values(), spec.data)
-    splits = make_splits(
+    content = same_text(encoded.inputs[0]) if schema.kind == "text" and groups is None and times is None else None
+    split = make_splits if content is None else partial(split_distinct, content=content)
+    splits = split(
         encoded.target, schema.task, folds=spec.population.folds, valid_size=spec.population.valid_size,
-        test_size=spec.data.test_size, seed=spec.population.seed, groups=groups,
-        times=times,
+        test_size=spec.data.test_size, seed=spec.population.seed, groups=groups, times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
+    if schema.kind == "text":
+        seen = np.unique(np.concatenate([part for fold in splits.folds for part in (fold.train, fold.valid)]))
+        schema, encoded, learned = with_vocabulary(schema, encoded, seen, spec.preprocess)
+        findings += learned
     population = make_population(spec, [(fold.train, fold.valid) for fold in splits.folds])
-    findings = [*findings, *few_test_rows(splits), *long_schedules(population)]
+    findings += [finding for other in others.values() for finding in (*other.findings, *cut_rows(other, schema))]
+    findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
     found = (*findings, *leaks, *check_rows(encoded, splits, schema), *check_groups(groups, splits, spec.data.group))
     for finding in found:
         show.finding(finding)
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
+
+
+def filled(spec: FitSpec, settings: dict[str, Any], axes: Axes | None) -> FitSpec:
+    """The recipe's ``spec`` with the user's settings and axes."""
+    spec = spec.override(settings)
+    if axes is None:
+        return spec
+    spec = with_axes(spec, axes, settings)
+    if next(spec.axes(), None) is None or len(candidates(spec)) < 2:
+        raise SpecError(
+            "compare needs two candidates at least, however: 1. Give settings several values: --vary "
+            "activation=relu,gelu."
+        )
+    return spec
 
 
 def given_or_named(given: Any, named: str | None) -> Any:
@@ -199,8 +208,8 @@ def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | N
 
 def long_schedules(population: Population) -> list[Finding]:
     """The schedules that the run will not finish: their rates never get to where they were meant to go."""
-    specs = {(member.spec.schedule, member.spec.training.epochs): member.spec for member in population.training}
-    unmet = {spec: unfinished(*key, population.steps) for key, spec in specs.items()}
+    specs = {(m.spec.schedule, m.spec.training.epochs, m.steps): m.spec for m in population.training}
+    unmet = {spec: unfinished(*key) for key, spec in specs.items()}
     return [
         Finding(
             severity="warning", code="schedule-unfinished", subject=f"schedule {spec.schedule.name}",

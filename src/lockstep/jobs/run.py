@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data import RawArrays, RawTable, Schema, encode, read
+from lockstep.data import Raw, Schema, encode, read, reading
 from lockstep.engine.train import pick_device
 from lockstep.errors import RunError
+from lockstep.evaluation import LOSS
 from lockstep.jobs.model import Floats, Model, best_candidate, load_network
 from lockstep.network.heads import loss_for
 from lockstep.runs import RunFolder, open_run
@@ -86,14 +87,19 @@ class Run:
             | {f"test_{name}": value for name, value in (m["test"] or {}).items()}
             for m in self.evaluation["members"]
         ]
-        by = "out_of_fold_log_loss" if self.schema.classes else "out_of_fold_rmse"
+        by = f"out_of_fold_{LOSS[self.schema.task]}"
         return pl.DataFrame(rows, infer_schema_length=None).sort(by)
 
     @cached_property
-    def model(self) -> Model:
-        """The networks: of several candidates, the members of the one with the lowest validation loss.
+    def comparison(self) -> dict[str, Any] | None:
+        """How the candidates compare, the content of ``comparison.json``; None where there are no two to compare."""
+        return self._folder.comparison() if (self.path / "comparison.json").exists() else None
 
-        Of a run that was cut off, with the best weights of its last checkpoint.
+    @cached_property
+    def model(self) -> Model:
+        """The networks: of several candidates, the members of the one that ``comparison`` ranks first.
+
+        Where there is no comparison, of the one with the lowest validation loss. Of a run that was cut off, with the best weights of its last checkpoint.
         """
         if self._folder.complete:
             weights = {member: self._folder.weights(member) for member in self._folder.members()}
@@ -103,7 +109,9 @@ class Run:
                 member, _, part = name.partition("/")
                 weights.setdefault(int(member), {})[part] = array
         candidate_of = {m["member"]: m["candidate"] for m in self.manifest["population"]["members"]}
-        chosen = best_candidate(self.history.filter(pl.col("member").is_in(list(weights))))
+        chosen = self.manifest.get("winner")
+        if chosen is None:
+            chosen = best_candidate(self.history.filter(pl.col("member").is_in(list(weights))))
         specs = [spec for _, spec in candidates(self.spec)]
         networks = {
             member: load_network(specs[candidate_of[member]], self.schema, own, member)
@@ -122,16 +130,19 @@ class Run:
         return self.model.predict(self.inputs(data))
 
     def predict(self, data: Any) -> NDArray[Any]:
-        """Labels in the type of the target, or numbers, ``[N]``."""
+        """Labels in the type of the target, or numbers, ``[N]``; of a forecast the rows after ``data``, ``[H, C]``."""
         prediction = self.model.predict(self.inputs(data))
+        if self.schema.kind == "forecast":
+            return np.asarray(prediction[0].T)
         return self.schema.labels(prediction.argmax(1)) if self.schema.classes else prediction
 
     def inputs(self, data: Any) -> tuple[NDArray[Any], ...]:
         """Raw rows as the networks take them."""
         return encode(self.read(data), self.schema, with_target=False).inputs
 
-    def read(self, data: Any) -> RawTable | RawArrays:
-        return read(data, self.spec.data)
+    def read(self, data: Any) -> Raw:
+        """The rows of ``data``, read as those were that the run was trained on."""
+        return read(data, reading(self.spec.data, self.schema))
 
     def progress(self) -> str:
         """How far the run got, in a sentence."""
