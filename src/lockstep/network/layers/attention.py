@@ -31,8 +31,12 @@ class SelfAttention(nn.Module):
         q, k, v = projected.view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, d]
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        # The least number instead of −∞: a row without any token would become NaN.
-        scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + absent(mask, q.dtype)[:, None, None, :]
         mixed = self.dropout(scores.softmax(-1)) @ v
         return self.out_proj(mixed.transpose(1, 2).reshape(B, T, E))  # type: ignore[no-any-return]
+
+
+def absent(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to a score: 0 for a token that is there, and so low a number for one that is not that its weight
+    is exactly 0. Not −∞: of a row without any token the weights would be NaN."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min / 2)

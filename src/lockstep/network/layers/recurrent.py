@@ -9,42 +9,43 @@ from torch.nn import functional as F
 from lockstep.network.layers.pooling import masked
 
 States = tuple[Tensor, ...]
-Cell = Callable[[Tensor, Tensor, States], States]
+Cell = Callable[[Tensor, States, Tensor, Tensor], States]
 
 GATES = {"elman": 1, "lstm": 4, "gru": 3}
 
-
-def elman_tanh(inputs: Tensor, recurrent: Tensor, _states: States) -> States:
-    """``h′ = tanh(W x + U h)`` (Elman 1990)."""
-    return (torch.tanh(inputs + recurrent),)
+# A cell: (x, states, U, b) → states. ``x`` ``[D, B, G]`` is the input's part of the gates, and holds every bias but the
+# one, ``b`` ``[D, 1, G]``, that GRU's reset gate must reach; ``U`` is ``[D, H, G]``, a state ``[D, B, H]``.
 
 
-def elman_relu(inputs: Tensor, recurrent: Tensor, _states: States) -> States:
-    """``h′ = relu(W x + U h)``."""
-    return (torch.relu(inputs + recurrent),)
+def elman_tanh(x: Tensor, states: States, weight: Tensor, _bias: Tensor) -> States:
+    """``h′ = tanh(x + U h)`` (Elman 1990)."""
+    return (torch.tanh(torch.baddbmm(x, states[0], weight)),)
 
 
-def lstm(inputs: Tensor, recurrent: Tensor, states: States) -> States:
+def elman_relu(x: Tensor, states: States, weight: Tensor, _bias: Tensor) -> States:
+    """``h′ = relu(x + U h)``."""
+    return (torch.relu(torch.baddbmm(x, states[0], weight)),)
+
+
+def lstm(x: Tensor, states: States, weight: Tensor, _bias: Tensor) -> States:
     """``c′ = σ(f) c + σ(i) tanh(g)``, ``h′ = σ(o) tanh(c′)`` (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
-    i, f, g, o = (inputs + recurrent).chunk(4, dim=-1)
-    c = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
+    h, c = states
+    i, f, g, o = torch.baddbmm(x, h, weight).chunk(4, dim=-1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def gru(inputs: Tensor, recurrent: Tensor, states: States) -> States:
-    """``h′ = (1 − z) n + z h`` with ``n = tanh(W x + r U h)`` (Cho et al. 2014, with torch's place for ``r``)."""
-    size = states[0].shape[-1]
-    r, z = torch.sigmoid(inputs[..., : 2 * size] + recurrent[..., : 2 * size]).chunk(2, dim=-1)
-    n = torch.tanh(inputs[..., 2 * size :] + r * recurrent[..., 2 * size :])
-    return (torch.lerp(n, states[0], z),)
+def gru(x: Tensor, states: States, weight: Tensor, bias: Tensor) -> States:
+    """``h′ = (1 − z) n + z h`` with ``n = tanh(x + r (U h + b))`` (Cho et al. 2014, with torch's place for ``r``)."""
+    (h,) = states
+    sizes = [2 * h.shape[-1], h.shape[-1]]
+    of_gates, of_n = torch.baddbmm(bias, h, weight).split(sizes, dim=-1)
+    to_gates, to_n = x.split(sizes, dim=-1)
+    r, z = torch.sigmoid(to_gates + of_gates).chunk(2, dim=-1)
+    return (torch.lerp(torch.tanh(to_n + r * of_n), h, z),)
 
 
-CELLS: dict[tuple[str, str], Cell] = {
-    ("elman", "tanh"): elman_tanh,
-    ("elman", "relu"): elman_relu,
-    ("lstm", "tanh"): lstm,
-    ("gru", "tanh"): gru,
-}
+CELLS: dict[str, Cell] = {"elman tanh": elman_tanh, "elman relu": elman_relu, "lstm": lstm, "gru": gru}
 
 
 class Recurrent(nn.Module):
@@ -68,7 +69,7 @@ class Recurrent(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.cell, self.nonlinearity = cell, nonlinearity if cell == "elman" else "tanh"
+        self.cell, self.nonlinearity = cell, nonlinearity
         self.hidden, self.layers = hidden, layers
         self.directions = ("", "_reverse") if bidirectional else ("",)
         gates = GATES[cell] * hidden
@@ -105,16 +106,15 @@ class Recurrent(nn.Module):
         steps = x.transpose(0, 1)  # [T, B, E]
         present = mask.t().unsqueeze(1).expand(-1, len(ends), -1)  # [T, directions, B]
         inputs = torch.stack([project(steps, w, b) for w, b in zip(own["weight_ih"], own["bias_ih"], strict=True)], 1)
-        outputs, final = recur(
-            CELLS[self.cell, self.nonlinearity],
+        states = recur(
+            f"elman {self.nonlinearity}" if self.cell == "elman" else self.cell,
             both_ways(inputs),
             both_ways(present).unsqueeze(-1),
             torch.stack(own["weight_hh"]).transpose(1, 2),
             torch.stack(own["bias_hh"]).unsqueeze(1),
-            states=2 if self.cell == "lstm" else 1,
         )
-        states = both_ways(torch.stack(outputs)).permute(2, 0, 1, 3).flatten(2)
-        return masked(states, mask), final.transpose(0, 1).flatten(1)
+        last = states[-1].transpose(0, 1).flatten(1)
+        return masked(both_ways(states).permute(2, 0, 1, 3).flatten(2), mask), last
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -129,18 +129,19 @@ def both_ways(x: Tensor) -> Tensor:
     return torch.stack([x[:, 0], x[:, 1].flip(0)], dim=1)
 
 
-def recur(
-    cell: Cell, inputs: Tensor, present: Tensor, weight: Tensor, bias: Tensor, states: int
-) -> tuple[list[Tensor], Tensor]:
-    """Step through ``inputs`` ``[T, D, B, G]``, all directions ``D`` at once: the state after each step, and the last.
+def recur(cell: str, inputs: Tensor, present: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Step through ``inputs`` ``[T, D, B, G]``, all directions ``D`` at once: the state after each step
+    ``[T, D, B, H]``.
 
     ``present`` ``[T, D, B, 1]`` is false where a step leaves the states as they are; ``weight`` ``[D, H, G]`` and
     ``bias`` ``[D, 1, G]`` are those of the recurrent product.
     """
-    now: States = (inputs.new_zeros(*inputs.shape[1:3], weight.shape[1]),) * states
+    if cell != "gru":
+        inputs = inputs + bias
+    now: States = (inputs.new_zeros(*inputs.shape[1:3], weight.shape[1]),) * (2 if cell == "lstm" else 1)
     outputs = []
     for x, there in zip(inputs.unbind(0), present.unbind(0), strict=True):
-        new = cell(x, torch.baddbmm(bias, now[0], weight), now)
+        new = CELLS[cell](x, now, weight, bias)
         now = tuple(torch.where(there, after, before) for after, before in zip(new, now, strict=True))
         outputs.append(now[0])
-    return outputs, now[0]
+    return torch.stack(outputs)
