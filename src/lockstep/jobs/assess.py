@@ -26,6 +26,7 @@ from lockstep.evaluation import (
 )
 from lockstep.jobs import forecast
 from lockstep.jobs.drawings import png, strokes
+from lockstep.jobs.ensemble import Combined, added
 from lockstep.jobs.model import Floats, Model
 from lockstep.jobs.prepared import Judged, Prepared
 from lockstep.spec import Task
@@ -35,7 +36,9 @@ LONGEST_TEXT = 500
 Rows = NDArray[np.int64]
 
 
-def judge(prepared: Prepared, model: Model, members: Sequence[Member], own: Sequence[Floats]) -> Judged:
+def judge(
+    prepared: Prepared, model: Model, members: Sequence[Member], own: Sequence[Floats], mixed: Combined | None
+) -> Judged:
     """The test rows where there are any; else every row by the members that did not train on it.
 
     ``own`` are the members' predictions on their own validation rows.
@@ -43,6 +46,8 @@ def judge(prepared: Prepared, model: Model, members: Sequence[Member], own: Sequ
     if len(prepared.splits.test):
         rows = prepared.splits.test
         return Judged("test", rows, model.predict(prepared.inputs(rows)))
+    if mixed is not None:
+        return Judged("out-of-fold", mixed.rows, mixed.prediction)
     covered = out_of_fold(own, [member.valid_rows for member in members], len(prepared.target))
     rows = np.flatnonzero(covered.covered)
     return Judged("out-of-fold", rows, covered.prediction[rows])
@@ -60,9 +65,13 @@ def own_predictions(prepared: Prepared, model: Model, members: Sequence[Member])
 
 
 def metrics(
-    prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged, own: Sequence[Floats]
-) -> dict[str, Any]:
-    """The content of ``metrics.json``. ``members`` are those with weights."""
+    prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged, own: Sequence[Floats],
+    averaged: Sequence[int],
+) -> dict[str, Any]:  # fmt: skip
+    """The content of ``metrics.json``. ``members`` are those with weights, ``averaged`` those whose mean is the model.
+
+    ``adds`` is how much worse the mean scores on the test rows without that member.
+    """
     if prepared.schema.kind == "forecast":
         return forecast.metrics(prepared, model, members, judged, own)
     task, target = prepared.schema.task, prepared.target
@@ -78,8 +87,11 @@ def metrics(
         }
         for member, prediction, seen in zip(members, own, on_test, strict=True)
     ]  # fmt: skip
-    names = list(table[0]["out_of_fold"])
-    spread = {name: [row["out_of_fold"][name] for row in table] for name in names}
+    if test:
+        places = [place for place, member in enumerate(members) if member.index in averaged]
+        gains = added(prepared, prepared.splits.test, np.asarray(on_test)[places]) if places else []
+        for place, gain in zip(places, gains, strict=True):
+            table[place]["adds"] = gain
     simple = baseline(
         task, target[members[0].train_rows], target[judged.rows], classes=len(prepared.schema.classes) or None
     )
@@ -87,11 +99,16 @@ def metrics(
         **measured(task, prepared.schema.classes, target[judged.rows], judged.prediction, groups),
         "rows": judged.kind,
         "members": table,
-        "out_of_fold": {
-            name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else None}
-            for name, v in spread.items()
-        },
         "baseline": {"what": simple.what, "metrics": simple.metrics},
+    }
+
+
+def spread(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation of each out-of-fold metric over some members' rows of ``metrics.json``."""
+    values = {name: [row["out_of_fold"][name] for row in rows] for name in rows[0]["out_of_fold"]}
+    return {
+        name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else None}
+        for name, v in values.items()
     }
 
 
@@ -149,6 +166,8 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
 
     def without(feature: int, order: NDArray[np.int64]) -> Floats:
         predictions = model.member_predictions(shuffled(inputs, schema, names[feature], order))
+        if judged.kind == "test":
+            return model.together(predictions)
         return np.asarray((predictions * weights.reshape(*weights.shape, *(1,) * (predictions.ndim - 2))).sum(axis=0))
 
     repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // len(names)))  # wide tables: fewer

@@ -7,7 +7,7 @@ import numpy as np
 
 from lockstep.data import RawTable, encode, hash_rows
 from lockstep.errors import DataError
-from lockstep.evaluation import average, score
+from lockstep.evaluation import score
 from lockstep.jobs import forecast
 from lockstep.jobs.assess import measured
 from lockstep.jobs.prepare import keys_of
@@ -44,7 +44,7 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
         }
     task = run.schema.task
     return {
-        **measured(task, run.schema.classes, encoded.target, average(predictions), groups),
+        **measured(task, run.schema.classes, encoded.target, run.model.together(predictions), groups),
         "rows": raw.origin,
         "seen": int(seen.sum()),
         "members": [

@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from lockstep.engine.population import Member
 from lockstep.engine.train import Trained, train_population
 from lockstep.errors import LockstepError, TrainingError
 from lockstep.evaluation import score
 from lockstep.jobs import assess
 from lockstep.jobs.comparison import comparison
+from lockstep.jobs.ensemble import combined, record
+from lockstep.jobs.forecast import in_units
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.keep import Keeper, to_arrays
@@ -152,12 +156,16 @@ def finish(
     compared = comparison(job.population, trained, table, job.prepared.schema.task, train_seconds)
     winner = compared["winner"] if compared else None
     winner = best_candidate(history.frame()) if winner is None else winner
-    chosen = [place for place, member in enumerate(members) if member.candidate == winner]
+    mixed = combined(job.prepared, members, own, job.prepared.spec.ensemble.method)
+    chosen = [place for place, member in enumerate(members) if mixed or member.candidate == winner]
     shipped = [members[place] for place in chosen]
-    model = everyone.only([member.index for member in shipped])
-    judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen])
+    indices = [member.index for member in shipped]
+    model = everyone.combined(mixed.models, mixed.combination) if mixed else everyone.only(indices)
+    judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen], mixed)
     folder.write_history(history.frame())
-    folder.write_metrics(assess.metrics(job.prepared, everyone, members, judged, own))
+    metrics = assess.metrics(job.prepared, everyone, members, judged, own, averaged=[] if mixed else indices)
+    ours = assess.spread([row for row in metrics["members"] if row["member"] in indices])
+    folder.write_metrics(metrics | {"out_of_fold": ours})
     folder.write_analysis(assess.analysis(job.prepared, model, shipped, judged))
     if compared:
         folder.write_comparison(compared)
@@ -165,6 +173,7 @@ def finish(
     after = manifest(job, trained) | {
         "status": "interrupted" if interrupted else "finished",
         "winner": winner,
+        "ensemble": record(mixed, job.prepared, members) if mixed else {"method": "mean", "members": indices},
         "epochs_done": max(done.epochs for done in trained.finished),
         "timing": {"read": read_seconds, "train": train_seconds, "evaluate": time.perf_counter() - began},
     }
@@ -173,8 +182,12 @@ def finish(
 
 def score_each(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats]) -> dict[int, dict[str, float]]:
     """Every metric of each member on its own validation rows."""
-    task, target = prepared.schema.task, prepared.target
+    schema, target = prepared.schema, prepared.target
+
+    def units(values: NDArray[Any]) -> NDArray[Any]:
+        return in_units(schema, values) if schema.kind == "forecast" else values
+
     return {
-        member.index: score(task, target[member.valid_rows], prediction)
+        member.index: score(schema.task, units(target[member.valid_rows]), units(prediction))
         for member, prediction in zip(members, own, strict=True)
     }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lockstep.data import Schema, blank
 from lockstep.engine.forward import Lifted
 from lockstep.errors import RunError
-from lockstep.evaluation import average
+from lockstep.evaluation import Combination, average
 from lockstep.network.build import Network, build
 from lockstep.network.heads import loss_for, to_prediction
 from lockstep.network.preprocess import DataShape, ImageShape, SeriesShape, TableShape, TextShape, WindowShape
@@ -32,12 +32,17 @@ def best_candidate(history: pl.DataFrame) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The networks of a run, by member index, and how to read what they say: by the loss that each was trained on."""
+    """The networks of a run, by member index, and how to read what they say: by the loss that each was trained on.
+
+    They are one model by their average or, where there is a ``combination``, by that of the averages of ``models``.
+    """
 
     schema: Schema
     losses: dict[int, str]
     networks: dict[int, Network]
     device: torch.device
+    models: tuple[tuple[int, ...], ...] = ()
+    combination: Combination | None = None
 
     @cached_property
     def lifted(self) -> Lifted:
@@ -47,10 +52,23 @@ class Model:
         """The model of the given members alone; itself where these are all."""
         if list(members) == list(self.networks):
             return self
-        return replace(self, networks={index: self.networks[index] for index in members})
+        networks = {index: self.networks[index] for index in members}
+        return replace(self, networks=networks, models=(), combination=None)
+
+    def combined(self, models: tuple[tuple[int, ...], ...], combination: Combination) -> "Model":
+        """The model of the same networks by another combination."""
+        return replace(self, models=models, combination=combination)
+
+    def together(self, predictions: Floats) -> Floats:
+        """What the networks say as one, given what each of them says ``[K, N, …]``."""
+        if self.combination is None:
+            return average(predictions)
+        place = {member: position for position, member in enumerate(self.networks)}
+        groups = [[place[member] for member in members] for members in self.models]
+        return self.combination(np.stack([average(predictions[group]) for group in groups]))
 
     def member_predictions(self, inputs: Sequence[NDArray[Any]]) -> Floats:
-        """Every member's probabilities ``[K, N, C]``, numbers ``[K, N]`` or forecasts ``[K, N, C, H]`` on encoded rows."""
+        """Every member's probabilities ``[K, N, C]``, numbers ``[K, N]`` or forecasts ``[K, N, C, H]``."""
         kinds = dict.fromkeys(self.losses[member] for member in self.networks)
         if len(kinds) > 1:  # heads of different losses have outputs of different shapes, and predictions of one
             return self.by_loss(inputs, list(kinds))
@@ -67,10 +85,10 @@ class Model:
         return np.stack([found[member] for member in self.networks])
 
     def predict(self, inputs: Sequence[NDArray[Any]]) -> Floats:
-        """The ensemble's: the members' average, ``[N, C]``, ``[N]`` or ``[N, C, H]``."""
+        """The ensemble's prediction, ``[N, C]``, ``[N]`` or ``[N, C, H]``."""
         starts = range(0, max(len(inputs[0]), 1), PREDICTED_AT_ONCE)
         parts = [[x[start : start + PREDICTED_AT_ONCE] for x in inputs] for start in starts]
-        return np.concatenate([average(self.member_predictions(part)) for part in parts])
+        return np.concatenate([self.together(self.member_predictions(part)) for part in parts])
 
 
 def target_offset(schema: Schema) -> float:

@@ -34,7 +34,7 @@ from lockstep.jobs.forecast import prepare_forecast
 from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display
 from lockstep.optim import unfinished
-from lockstep.spec import DataSpec, FitSpec, candidates, parse_assignments, read_settings
+from lockstep.spec import DataSpec, FitSpec, Task, candidates, parse_assignments, read_settings
 from lockstep.spec.axes import Axes, with_axes
 from lockstep.spec.choices import own_rates
 from lockstep.spec.fit import merge, nest
@@ -103,7 +103,9 @@ def prepare(
     raw = read(x, data_spec, y)
     if data_spec.horizon is not None:
         recipe = find_recipe(str(settings.get("recipe", "mlp")))
-        prepared = prepare_forecast(raw, filled(recipe.make("forecast", "forecast", len(raw)), settings, axes))
+        spec = filled(recipe.make("forecast", "forecast", len(raw)), settings, axes)
+        check_ensemble(spec, "forecast")
+        prepared = prepare_forecast(raw, spec)
         for finding in prepared.findings:
             show.finding(finding)
         return prepared
@@ -116,6 +118,7 @@ def prepare(
     raw = drop_unlabelled(raw, schema)
     recipe = find_recipe(str(settings.get("recipe") or usual_recipe(schema.kind)))
     spec = filled(recipe.make(schema.kind, schema.task, schema.rows), settings, axes)
+    check_ensemble(spec, schema.task)
     spec = spec.replace("data.target", schema.target)
 
     show.phase("Checking the data")
@@ -172,6 +175,20 @@ def filled(spec: FitSpec, settings: dict[str, Any], axes: Axes | None) -> FitSpe
     return spec
 
 
+def check_ensemble(spec: FitSpec, task: Task) -> None:
+    """A combination needs several models. Raises ``SpecError``."""
+    method, models = spec.ensemble.method, len(candidates(spec)) * spec.population.seeds
+    if method == "mean":
+        return
+    if task == "forecast":
+        raise SpecError(f"Forecasts are averaged, however: ensemble.method={method}. Unset it.")
+    if models < 2:
+        raise SpecError(
+            f"ensemble.method={method} combines candidates and seeds, a network per fold each, however there is one of "
+            "each. Give --seeds 5, or vary something."
+        )
+
+
 def given_or_named(given: Any, named: str | None) -> Any:
     return named if given is None else given
 
@@ -208,15 +225,15 @@ def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | N
 
 def long_schedules(population: Population) -> list[Finding]:
     """The schedules that the run will not finish: their rates never get to where they were meant to go."""
-    specs = {(m.spec.schedule, m.spec.training.epochs, m.steps): m.spec for m in population.training}
-    unmet = {spec: unfinished(*key) for key, spec in specs.items()}
+    runs = {(m.spec.schedule, m.spec.training.epochs, m.steps): m.spec.schedule.name for m in population.training}
+    unmet = dict.fromkeys((name, unfinished(*run)) for run, name in runs.items())
     return [
         Finding(
-            severity="warning", code="schedule-unfinished", subject=f"schedule {spec.schedule.name}",
+            severity="warning", code="schedule-unfinished", subject=f"schedule {name}",
             what="The learning-rate schedule is longer than the run.", evidence=evidence,
             remedy="Shorten it, or train longer: --epochs.",
         )
-        for spec, evidence in unmet.items()
+        for name, evidence in unmet
         if evidence
     ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from lockstep.data import Raw, Schema, encode, read, reading
 from lockstep.engine.train import pick_device
 from lockstep.errors import RunError
 from lockstep.evaluation import LOSS
+from lockstep.jobs.ensemble import read_record
 from lockstep.jobs.model import Floats, Model, best_candidate, load_network
 from lockstep.network.heads import loss_for
 from lockstep.runs import RunFolder, open_run
@@ -97,9 +98,11 @@ class Run:
 
     @cached_property
     def model(self) -> Model:
-        """The networks: of several candidates, the members of the one that ``comparison`` ranks first.
+        """The networks that are the model, and how they are one.
 
-        Where there is no comparison, of the one with the lowest validation loss. Of a run that was cut off, with the best weights of its last checkpoint.
+        Of several candidates, those of the one that ``comparison`` ranks first (without a comparison, of the lowest
+        validation loss), or all of them where ``ensemble.method`` combines them. Of a run that was cut off, with the
+        best weights of its last checkpoint.
         """
         if self._folder.complete:
             weights = {member: self._folder.weights(member) for member in self._folder.members()}
@@ -113,15 +116,17 @@ class Run:
         if chosen is None:
             chosen = best_candidate(self.history.filter(pl.col("member").is_in(list(weights))))
         specs = [spec for _, spec in candidates(self.spec)]
+        kept = self.manifest.get("ensemble") or {}
+        models, combination = read_record(kept) if "combination" in kept else ((), None)
         networks = {
             member: load_network(specs[candidate_of[member]], self.schema, own, member)
             for member, own in weights.items()
-            if candidate_of[member] == chosen
+            if combination or candidate_of[member] == chosen
         }
         if not networks:
             raise RunError(f"The run at {self.path} has no usable network: no member got through its first epoch.")
-        losses = dict.fromkeys(networks, loss_for(self.schema.task, specs[chosen].loss.name))
-        return Model(self.schema, losses, networks, pick_device("cpu"))
+        losses = {m: loss_for(self.schema.task, specs[candidate_of[m]].loss.name) for m in networks}
+        return Model(self.schema, losses, networks, pick_device("cpu"), models, combination)
 
     def predict_proba(self, data: Any) -> Floats:
         """Probabilities ``[N, C]``, columns as in ``classes``. ``data`` is anything ``fit`` takes, without target."""

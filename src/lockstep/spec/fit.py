@@ -13,6 +13,7 @@ import yaml
 from lockstep.errors import SpecError
 from lockstep.spec.base import unknown_key
 from lockstep.spec.data import DataSpec
+from lockstep.spec.ensemble import Ensemble
 from lockstep.spec.network import Mlp, Model, Preprocess
 from lockstep.spec.training import TrainSpec
 
@@ -24,12 +25,14 @@ class FitSpec(TrainSpec):
         **TrainSpec.fixed,
         "recipe": "it is what all their settings start from; vary model instead",
         "data": DataSpec.fixed["*"],
+        "ensemble": "it is what all candidates become together",
     }
 
     recipe: str = "mlp"
     data: DataSpec = DataSpec()
     preprocess: Preprocess = Preprocess()
     model: Model = Mlp()
+    ensemble: Ensemble = Ensemble()
 
     def override(self, settings: dict[str, Any]) -> Self:
         """A copy with nested ``settings`` laid over this one.

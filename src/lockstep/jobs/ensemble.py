@@ -1,0 +1,107 @@
+"""How the networks of a run become one model: what each is combined with, fitted and judged out of fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.engine.population import Member
+from lockstep.evaluation import (
+    HEADLINE,
+    METRICS,
+    Combination,
+    combine,
+    cross_fitted,
+    from_dict,
+    left_out,
+    out_of_fold,
+    score,
+)
+from lockstep.jobs.model import Floats
+from lockstep.jobs.prepared import Prepared, Rows
+from lockstep.spec.ensemble import Method
+
+MOST_LEFT_OUT = 64  # members: above that, what a single one adds is lost in the rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """``models`` are the members of each candidate and seed, a network per fold, whose mean is one model; the
+    ``combination`` makes one prediction of theirs.
+
+    ``rows`` are those that every model predicts out of fold, and ``prediction`` what the combination says of them, each
+    fold's rows by a combination that was fitted on the other folds.
+    """
+
+    method: Method
+    models: tuple[tuple[int, ...], ...]
+    combination: Combination
+    rows: Rows
+    prediction: Floats
+
+
+def models_of(members: Sequence[Member]) -> dict[tuple[int, int], list[int]]:
+    """The positions of the networks of each (candidate, seed)."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for position, member in enumerate(members):
+        found.setdefault((member.candidate, member.seed), []).append(position)
+    return found
+
+
+def combined(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats], method: Method) -> Combined | None:
+    """The combination of all candidates and seeds. None for the mean, for one model alone, and where one lacks a fold.
+
+    ``own`` are the members' predictions on their own validation rows.
+    """
+    if method == "mean":
+        return None
+    groups = list(models_of(members).values())
+    folds = {member.fold: member.valid_rows for member in members}
+    if len(groups) < 2 or any({members[p].fold for p in group} != set(folds) for group in groups):
+        return None
+    count = len(prepared.target)
+    each = [out_of_fold([own[p] for p in group], [members[p].valid_rows for p in group], count) for group in groups]
+    rows = np.flatnonzero(np.all([one.covered for one in each], axis=0))
+    predictions = np.stack([one.prediction[rows] for one in each])
+    task, target = prepared.schema.task, prepared.target[rows]
+    places = [np.flatnonzero(np.isin(rows, valid)) for valid in folds.values()]
+    return Combined(
+        method,
+        tuple(tuple(members[p].index for p in group) for group in groups),
+        combine(method, task, target, predictions),
+        rows,
+        cross_fitted(method, task, target, predictions, places),
+    )
+
+
+def record(found: Combined, prepared: Prepared, members: Sequence[Member]) -> dict[str, Any]:
+    """The content of ``ensemble.json``: who was combined how, and what that scores out of fold."""
+    by_index = {member.index: member for member in members}
+    firsts = [by_index[group[0]] for group in found.models]
+    return {
+        "method": found.method,
+        "models": [
+            {"candidate": m.candidate, "seed": m.seed, "choices": m.choices, "members": list(group)}
+            for m, group in zip(firsts, found.models, strict=True)
+        ],
+        "combination": found.combination.to_dict(),
+        "out_of_fold": score(prepared.schema.task, prepared.target[found.rows], found.prediction),
+    }  # fmt: skip
+
+
+def read_record(kept: dict[str, Any]) -> tuple[tuple[tuple[int, ...], ...], Combination]:
+    """The models and the combination that ``record`` wrote."""
+    return tuple(tuple(model["members"]) for model in kept["models"]), from_dict(kept["combination"])
+
+
+def added(prepared: Prepared, rows: Rows, predictions: NDArray[Any]) -> list[float | None]:
+    """What each of the averaged members adds: how much worse the headline score is without it (negative: better)."""
+    task = prepared.schema.task
+    if not 1 < len(predictions) <= MOST_LEFT_OUT:
+        return [None] * len(predictions)
+    metric, target = HEADLINE[task], prepared.target[rows]
+    whole = score(task, target, predictions.mean(axis=0))[metric]
+    sign = 1 if METRICS[metric].larger_is_better else -1
+    return [sign * (whole - score(task, target, without)[metric]) for without in left_out(predictions)]
