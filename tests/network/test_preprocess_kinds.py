@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from lockstep.network import shapes
+from lockstep.network.preprocess.columns import fit_columns
 from lockstep.network.preprocess.images import ImageShape, fit_pixels
 from lockstep.network.preprocess.series import SeriesShape, fit_steps
+from lockstep.network.preprocess.table import TableShape, fit_numbers
+from lockstep.network.preprocess.tokens import TextShape, fit_tokens
+from lockstep.spec import Preprocess
 
 Rng = np.random.Generator
 
@@ -110,3 +114,105 @@ def test_series_of_a_stack_equal_each_members_alone(rng: Rng) -> None:
         alone = part(*inputs)
         torch.testing.assert_close(x, alone[0])
         assert torch.equal(mask, alone[1])
+
+
+def some_tokens(rng: Rng, rows: int = 40, steps: int = 6, size: int = 9) -> tuple[np.ndarray, np.ndarray, TextShape]:
+    lengths = rng.integers(1, steps + 1, rows)
+    tokens = rng.integers(1, size, (rows, steps)) * (np.arange(steps) < lengths[:, None])
+    return tokens.astype(np.int64), lengths.astype(np.int64), TextShape(steps, size)
+
+
+def test_tokens_become_their_embeddings_with_a_mask_or_their_mean(rng: Rng) -> None:
+    tokens, lengths, data = some_tokens(rng)
+    inputs = torch.from_numpy(tokens), torch.from_numpy(lengths)
+    part = fit_tokens(data, shapes.Sequence(6, 5), tokens)
+    x, mask = part(*inputs)
+    assert torch.equal(mask, inputs[0] > 0)
+    expected = part.embedding.weight[inputs[0]] * (inputs[0] > 0)[..., None]
+    torch.testing.assert_close(x, expected)
+    flat = fit_tokens(data, shapes.Flat(5), tokens)
+    flat.load_state_dict(part.state_dict())
+    torch.testing.assert_close(flat(*inputs), expected.sum(1) / inputs[1][:, None])
+
+
+def test_a_token_that_the_folds_training_rows_lack_is_the_unknown_one(rng: Rng) -> None:
+    tokens, lengths, data = some_tokens(rng)
+    lacking = int(rng.integers(2, data.vocabulary))
+    part = fit_tokens(data, shapes.Sequence(6, 5), tokens[(tokens != lacking).all(1)])
+    with torch.no_grad():
+        part.embedding.weight.normal_()
+    tokens[0, :2], tokens[1, :2], lengths[:2] = [lacking, 2 + (lacking == 2)], [1, 2 + (lacking == 2)], 2
+    x, _ = part(torch.from_numpy(tokens), torch.from_numpy(lengths))
+    assert torch.equal(x[0], x[1])
+
+
+def test_tokens_of_a_stack_equal_each_members_alone(rng: Rng) -> None:
+    tokens, lengths, data = some_tokens(rng)
+    parts = [fit_tokens(data, shapes.Sequence(6, 5), tokens[k::3]) for k in range(3)]
+    inputs = torch.from_numpy(tokens), torch.from_numpy(lengths)
+    for part, (x, mask) in zip(parts, fused(parts, *inputs), strict=True):
+        alone = part(*inputs)
+        torch.testing.assert_close(x, alone[0])
+        assert torch.equal(mask, alone[1])
+
+
+def some_table(rng: Rng) -> tuple[np.ndarray, np.ndarray, TableShape]:
+    numbers = rng.normal(size=(50, 3)).astype(np.float32)
+    numbers[:, 1] = rng.integers(0, 4, 50)
+    numbers[rng.random(50) < 0.3, 2] = np.nan
+    codes = np.stack([rng.integers(1, 4, 50), rng.integers(1, 6, 50)], axis=1)
+    distinct = tuple(len(np.unique(own[~np.isnan(own)])) for own in numbers.T)
+    return numbers, codes, TableShape((5, 7), distinct, np.array([2]))
+
+
+def test_a_columns_token_is_its_number_times_a_vector_and_its_missing_flag_times_another(rng: Rng) -> None:
+    numbers, codes, data = some_table(rng)
+    part = fit_columns(Preprocess(token_size=4), data, numbers, codes)
+    assert part.shape == shapes.Sequence(5, 4, ordered=False)
+    x, mask = part(torch.from_numpy(numbers), torch.from_numpy(codes))
+    assert x.shape == (50, 5, 4)
+    assert mask.all()
+    z = (numbers - np.nanmean(numbers, 0)) / np.nanstd(numbers, 0)
+    weight, bias = (p.detach().numpy() for p in (part.numbers.weight, part.numbers.bias))
+    expected = np.nan_to_num(z)[:, :, None] * weight[:, 0] + bias
+    expected[:, 2] += np.isnan(numbers[:, 2])[:, None] * weight[2, 1]
+    np.testing.assert_allclose(x[:, :3].detach(), expected, atol=1e-5)
+    table, own = part.categories.embedding.weight, part.categories.bias
+    for column, offset in enumerate((0, 5)):
+        torch.testing.assert_close(x[:, 3 + column], table[torch.from_numpy(codes)[:, column] + offset] + own[column])
+
+
+def test_a_piecewise_columns_token_takes_the_bins_that_an_mlp_would(rng: Rng) -> None:
+    numbers, codes, data = some_table(rng)
+    spec = Preprocess(token_size=4, numbers="piecewise", bins=6)
+    part = fit_columns(spec, data, numbers, codes)
+    x, _ = part(torch.from_numpy(numbers), torch.from_numpy(codes))
+    standard, binned = fit_numbers(spec, data, numbers)
+    z, bins = (each(torch.from_numpy(numbers)) for each in (standard, binned))
+    for column in range(3):
+        own = torch.cat([z[:, column, None], bins[:, binned.columns == column]], dim=1)
+        flag = torch.from_numpy(np.isnan(numbers[:, 2:3])).float() if column == 2 else torch.zeros(50, 0)
+        inputs = torch.cat([own, flag], dim=1)
+        weight = part.numbers.weight[column, : inputs.shape[1]]
+        torch.testing.assert_close(x[:, column], inputs @ weight + part.numbers.bias[column])
+
+
+@pytest.mark.parametrize("lacking", ["numbers", "categories"])
+def test_a_table_of_numbers_or_categories_alone_has_tokens_too(rng: Rng, lacking: str) -> None:
+    numbers, codes, data = some_table(rng)
+    if lacking == "numbers":
+        numbers, data = numbers[:, :0], TableShape(data.cardinalities, (), np.zeros(0, dtype=np.int64))
+    else:
+        codes, data = codes[:, :0], TableShape((), data.distinct, data.gaps)
+    part = fit_columns(Preprocess(token_size=4), data, numbers, codes)
+    x, _ = part(torch.from_numpy(numbers), torch.from_numpy(codes))
+    assert x.shape == (50, part.shape.length, 4)
+
+
+@pytest.mark.parametrize("kind", ["standard", "robust", "quantile", "piecewise"])
+def test_column_tokens_of_a_stack_equal_each_members_alone(rng: Rng, kind: str) -> None:
+    numbers, codes, data = some_table(rng)
+    parts = [fit_columns(Preprocess(numbers=kind), data, numbers[k::3], codes[k::3]) for k in range(3)]  # type: ignore[arg-type]
+    inputs = torch.from_numpy(numbers), torch.from_numpy(codes)
+    for part, (x, _) in zip(parts, fused(parts, *inputs), strict=True):
+        torch.testing.assert_close(x, part(*inputs)[0])

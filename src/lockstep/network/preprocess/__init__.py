@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lockstep.network import shapes
+from lockstep.network.preprocess.columns import ColumnTokens, fit_columns
 from lockstep.network.preprocess.images import ImageShape, Pixels, fit_pixels
 from lockstep.network.preprocess.series import SeriesShape, Steps, fit_steps
 from lockstep.network.preprocess.table import Table, TableShape, fit_table
@@ -20,7 +21,7 @@ from lockstep.spec import Preprocess
 from lockstep.spec.data import Kind
 
 DataShape = TableShape | ImageShape | SeriesShape | TextShape | WindowShape
-Fitted = Table | Pixels | Steps | Tokens | Windows
+Fitted = Table | ColumnTokens | Pixels | Steps | Tokens | Windows
 
 
 def kind_of(data: DataShape) -> Kind:
@@ -46,6 +47,9 @@ def fit_preprocess(spec: Preprocess, data: DataShape, wanted: Wants, inputs: Seq
         case TableShape(), _ if wanted is Flat:
             numbers, codes = inputs
             return fit_table(spec, data, numbers, codes)
+        case TableShape(), _ if wanted is shapes.Sequence:
+            numbers, codes = inputs
+            return fit_columns(spec, data, numbers, codes)
         case ImageShape(), _ if wanted in (Flat, Grid):
             (pixels,) = inputs
             return fit_pixels(data, data.flat if wanted is Flat else data.grid, pixels)

@@ -152,9 +152,14 @@ def fit_table(spec: Preprocess, shape: TableShape, numbers: Matrix, codes: NDArr
     parts = nn.ModuleList(fit_numbers(spec, shape, numbers)) if numbers.shape[1] else nn.ModuleList()
     categories = None
     if shape.cardinalities:
-        known = [np.bincount(codes[:, c], minlength=n) > 0 for c, n in enumerate(shape.cardinalities)]
-        categories = Categories(shape.cardinalities, np.concatenate(known), spec.onehot_max, spec.embedding_size)
+        categories = Categories(shape.cardinalities, known_codes(shape, codes), spec.onehot_max, spec.embedding_size)
     return Table(parts, shape.gaps, categories)
+
+
+def known_codes(shape: TableShape, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of all columns' codes ``[V]`` the given rows have."""
+    found = [np.bincount(codes[:, c], minlength=n) > 0 for c, n in enumerate(shape.cardinalities)]
+    return np.concatenate(found)
 
 
 def fit_numbers(spec: Preprocess, shape: TableShape, numbers: Matrix) -> list[nn.Module]:
