@@ -1,4 +1,5 @@
-"""The README's own examples: ``python`` blocks run in order in one namespace, ``bash`` blocks line by line."""
+"""The examples of the README and of the pages in ``docs``: a page's ``python`` blocks run in order in one namespace,
+the README's ``bash`` blocks line by line."""
 
 import os
 import re
@@ -14,7 +15,15 @@ from sklearn.datasets import load_breast_cancer
 
 README = Path(__file__).parents[1] / "README.md"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # networks this small lose by more, tenfold where the cores are busy
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def found(page: Path) -> list[tuple[str, str]]:
+    """The blocks of a page, as (language, code)."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = found(README)
+DOCS = [page for page in sorted((README.parent / "docs").glob("*.md")) if "python" in dict(found(page))]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +63,14 @@ def test_the_readme_s_python_works() -> None:
     for code in blocks("python"):
         exec(compile(code, "README.md", "exec"), namespace)
     assert len(blocks("python")) >= 2
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_the_python_of_a_page_of_the_docs_works(page: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "docs"}
+    for language, code in found(page):
+        if language == "python":
+            exec(compile(code, page.name, "exec"), namespace)
 
 
 def test_every_block_of_the_readme_is_of_a_kind_that_is_either_run_or_a_set_up() -> None:
