@@ -19,7 +19,7 @@ from lockstep.engine.train import Trained, make_modules, pick_device, train_popu
 from lockstep.errors import TrainingError
 from lockstep.network.losses import LOSSES
 from lockstep.optim import rule_for
-from lockstep.spec import SGD, AdamW, Population, Training, TrainSpec
+from lockstep.spec import SGD, AdamW, CosineAnnealingLR, CosineWarmup, Population, Schedule, Training, TrainSpec
 
 CPU = torch.device("cpu")
 Rng = np.random.Generator
@@ -91,11 +91,13 @@ def test_retiring_packs_the_others_in_their_order() -> None:
         ("valid_metric", "accuracy", [-0.7, -0.9]),
         ("valid_metric", "rmse", [0.7, 0.9]),
         ("valid_metric", "", [1.0, 2.0]),
+        ("train_loss", "accuracy", [3.0, 4.0]),
     ],
 )
 def test_what_is_watched_is_smaller_when_it_is_better(monitor: Any, name: str, expected: list[float]) -> None:
-    loss, metric = torch.tensor([1.0, 2.0]), torch.tensor([0.7, 0.9])
-    torch.testing.assert_close(monitored(Training(monitor=monitor), name, loss, metric), torch.tensor(expected))
+    trained, loss, metric = torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0]), torch.tensor([0.7, 0.9])
+    watched = monitored(Training(monitor=monitor), name, trained, loss, metric)
+    torch.testing.assert_close(watched, torch.tensor(expected))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +125,20 @@ def test_who_ends_and_why(
 class Case:
     """A small regression: members of two learning rates, one record per epoch."""
 
-    def __init__(self, rng: Rng, *, valid: bool = True, patience: int | None = None, lr: Any = (1e-2, 1e-1)) -> None:
+    def __init__(
+        self,
+        rng: Rng,
+        *,
+        valid: bool = True,
+        patience: int | None = None,
+        lr: Any = (1e-2, 1e-1),
+        schedule: Schedule = CosineAnnealingLR(),  # noqa: B008
+    ) -> None:
         x = torch.from_numpy(rng.normal(size=(60, 3)))
         self.data = Resident((x,), x.sum(1))
         spec = TrainSpec(
             optimizer=SGD(lr=list(lr)),
+            schedule=schedule,
             training=Training(epochs=6, batch_size=8, clip_norm=None, patience=patience),
             population=Population(seeds=2),
         )
@@ -240,6 +251,16 @@ def test_a_wish_to_stop_in_mid_epoch_ends_with_a_partial_record_and_the_best_so_
         assert done.best_epoch == by_epoch[:, position].argmin() + 1
         np.testing.assert_allclose(float(case.losses(trained.module(position))), by_epoch[:, position].min())
     assert case.kept[-1][0] == 3
+
+
+def test_the_rate_of_a_record_is_that_of_the_last_step_taken(rng: Rng) -> None:
+    case = Case(rng, lr=(1e-2, 1e-1), schedule=CosineWarmup(warmup=0.0))
+    steps = case.population.members[0].steps
+    case.train(after(2 * steps + 2))
+    last = np.array([steps - 1, 2 * steps - 1, 2 * steps + 1])
+    rates = 0.5 * (1 + np.cos(np.pi * last / (6 * steps)))
+    np.testing.assert_allclose([record.lr[0] for record in case.records], 1e-2 * rates, rtol=1e-12)
+    np.testing.assert_allclose([record.lr[2] for record in case.records], 1e-1 * rates, rtol=1e-12)
 
 
 def test_a_wish_to_stop_between_epochs_adds_no_record(rng: Rng) -> None:
