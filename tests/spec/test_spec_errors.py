@@ -7,12 +7,16 @@ import pytest
 
 from lockstep.errors import LockstepError, SpecError
 from lockstep.spec import SGD, AdamW, FitSpec, Vary
-from lockstep.spec.recipes import find_recipe
+from lockstep.spec.recipes import RECIPES, find_recipe
 
 ADAM = "name, lr, beta1, beta2, eps, weight_decay, decay_vectors"
 # path, value, the sentence before "however" and, where it is not the whole value, behind a bar what is shown of it
 WRONG: list[tuple[str, Any, str]] = [
-    ("loss.name", "hinge", "loss.name must be 'auto', 'cross_entropy', 'binary_cross_entropy', 'mse' or 'mae'"),
+    (
+        "loss.name",
+        "hinge",
+        "loss.name must be 'auto', 'cross_entropy', 'binary_cross_entropy', 'mse', 'mae', 'huber' or 'quantile'",
+    ),
     ("loss", "hinge", "loss must hold settings by name"),
     ("loss.label_smoothing", 1, "loss.label_smoothing must be >= 0 and < 1"),
     ("loss.class_weights", "wrong", "loss.class_weights must be 'balanced' or one number > 0 per class"),
@@ -36,7 +40,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("training.epochs", None, "training.epochs must be a whole number"),
     ("training.clip_norm", 0, "training.clip_norm must be > 0"),
     ("training.clip_norm", "x", "training.clip_norm must be a number"),
-    ("training.monitor", "accuracy", "training.monitor must be 'valid_loss' or 'valid_metric'"),
+    ("training.monitor", "accuracy", "training.monitor must be 'valid_loss', 'valid_metric' or 'train_loss'"),
     ("training", 3, "training must hold settings by name"),
     ("population.members", "3,x", "population.members must be whole numbers"),
     ("population.members", [1.5], "population.members must be a whole number | 1.5"),
@@ -56,7 +60,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model.slope", -0.1, "model.slope must be >= 0"),
     ("model.groups", 0, "model.groups must be >= 1"),
     ("preprocess.bins", 1, "preprocess.bins must be >= 2"),
-    ("data.task", "ranking", "data.task must be 'binary', 'multiclass' or 'regression'"),
+    ("data.task", "ranking", "data.task must be 'binary', 'multiclass', 'regression' or 'forecast'"),
     ("data.header", "maybe", "data.header must be true or false"),
     ("data.target", [1], "data.target must be text"),
     ("recipe", 3, "recipe must be text"),
@@ -78,9 +82,10 @@ def message(make: Callable[[], object]) -> str:
 @pytest.mark.parametrize(("path", "value", "rule"), WRONG, ids=[f"{path}={value}" for path, value, _ in WRONG])
 def test_a_wrong_value_is_told_with_its_path_the_rule_and_the_value_seen(path: str, value: Any, rule: str) -> None:
     rule, equals, shown = rule.partition(" | ")
-    assert (
-        message(lambda: FitSpec.parse(settings(path, value))) == f"{rule}, however: {shown if equals else repr(value)}."
-    )
+    given = settings(path, value)
+    if "model" in given:
+        given["model"]["family"] = "mlp"
+    assert message(lambda: FitSpec.parse(given)) == f"{rule}, however: {shown if equals else repr(value)}."
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,8 @@ def test_a_wrong_value_is_told_with_its_path_the_rule_and_the_value_seen(path: s
         (
             "model.zebra",
             3,
-            "There is no setting model.zebra. Known here: family, hidden, activation, slope, norm, groups, dropout, residual, init.",
+            "There is no setting model.zebra. Known here: family, hidden, activation, slope, norm, groups, dropout, "
+            "residual, init.",
         ),
     ],
 )
@@ -127,7 +133,7 @@ def test_an_unknown_setting_is_told_with_the_nearest_or_all_that_there_are(
             lambda: FitSpec().override({"optimizer": {"name": "adamx"}}),
             "optimizer must have a name among 'sgd', 'rmsprop', 'adam', 'adamw', however: 'adamx'.",
         ),
-        (lambda: find_recipe("cnn"), "There is no recipe 'cnn'. Known: mlp. See: lockstep recipes."),
+        (lambda: find_recipe("gnn"), f"There is no recipe 'gnn'. Known: {', '.join(RECIPES)}. See: lockstep recipes."),
     ],
 )
 def test_an_error_in_python_reads_as_the_one_of_a_file(make: Callable[[], object], expected: str) -> None:

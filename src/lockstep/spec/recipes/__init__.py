@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from lockstep.errors import SpecError
 from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
+from lockstep.spec.recipes.cnn import cnn
 from lockstep.spec.recipes.mlp import mlp
 from lockstep.spec.recipes.perceptron import perceptron
+from lockstep.spec.recipes.rnn import rnn
+from lockstep.spec.recipes.transformer import transformer
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ RECIPES = {
             "perceptron", "one neuron: logistic, softmax or linear regression, trained until it converges", perceptron
         ),
         Recipe("mlp", "multi-layer perceptron: (Linear, BatchNorm, ReLU, Dropout) × 2, Linear; AdamW, cosine", mlp),
+        Recipe("cnn", "convolutions over images, along series, or side by side over the tokens of a text", cnn),
+        Recipe("rnn", "GRU both ways along series or text, the maximum over time; LSTM and Elman by model.cell", rnn),
+        Recipe("transformer", "pre-norm encoder over the steps of series, the tokens of text or columns", transformer),
     ]
 }
 

@@ -1,0 +1,53 @@
+"""Convolutional networks, by kind of data."""
+
+from lockstep.errors import SpecError
+from lockstep.spec.data import Kind, Task
+from lockstep.spec.fit import FitSpec
+from lockstep.spec.network import Augment, Cnn
+from lockstep.spec.optimizers import AdamW
+from lockstep.spec.schedules import CosineWarmup
+from lockstep.spec.training import Population, Training
+
+
+def cnn(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (the task settles the head alone)
+    """Images: two stages of 3 × 3 convolutions, shifted while training. Series: the residual fully convolutional
+    network of Wang et al. (2017), smaller. Text: parallel branches of widths 3, 4, 5 (Kim 2014).
+
+    ``docs/decisions/0006-families.md`` has what was measured.
+    """
+    population = Population(valid_size=0.1 if rows >= 10_000 else 0.2)
+    match kind:
+        case "images":
+            return FitSpec(
+                recipe="cnn",
+                model=Cnn(channels=(32, 64), pooling="flatten", dropout=0.2, augment=Augment(shift=2)),
+                optimizer=AdamW(lr=3e-3, weight_decay=0.01),
+                schedule=CosineWarmup(),
+                training=Training(epochs=10 if rows >= 10_000 else 60, batch_size=128 if rows >= 10_000 else 32),
+                population=population,
+            )
+        case "text":
+            return FitSpec(
+                recipe="cnn",
+                model=Cnn(
+                    layout="parallel", channels=(100,), kernel=(3, 4, 5), norm="none", pool=1, pooling="max",
+                    dropout=0.5,
+                ),
+                optimizer=AdamW(lr=1e-3, weight_decay=0.01),
+                schedule=CosineWarmup(),
+                training=Training(epochs=20, batch_size=64, patience=5),
+                population=population,
+            )  # fmt: skip
+        case "table":
+            raise SpecError(
+                "The recipe cnn is for images, series and text, however: a table, whose columns have no neighbours. "
+                "Use --recipe mlp or transformer."
+            )
+    return FitSpec(
+        recipe="cnn",
+        model=Cnn(channels=(32, 64, 64), kernel=(7, 5, 3), residual=True, pool=1, pooling="mean_max", dropout=0.2),
+        optimizer=AdamW(lr=3e-3, weight_decay=0.01),
+        schedule=CosineWarmup(),
+        training=Training(epochs=100 if rows < 1_000 else 30, batch_size=16 if rows < 1_000 else 64),
+        population=population,
+    )
