@@ -26,6 +26,7 @@ class RunFiles:
     schema: Json = field(default_factory=dict)
     metrics: Json = field(default_factory=dict)
     analysis: Json = field(default_factory=dict)
+    comparison: Json = field(default_factory=dict)
     history: pl.DataFrame | None = None
     spec: str = ""
     damaged: tuple[Finding, ...] = ()
@@ -51,6 +52,7 @@ def read_run(folder: Path) -> RunFiles:
         schema=_read_json(folder / "schema.json", damaged),
         metrics=_read_json(folder / "metrics.json", damaged),
         analysis=_read_json(folder / "analysis.json", damaged),
+        comparison=_read_json(folder / "comparison.json", damaged),
         history=_read_history(folder / "history.parquet", damaged),
         spec=_read_text(folder / "spec.toml"),
         damaged=tuple(damaged),

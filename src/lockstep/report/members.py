@@ -1,5 +1,6 @@
 """Who the members are, as the manifest and the history tell it, and how a reader names them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -40,10 +41,11 @@ def who(member: Json) -> str:
     return f"network {member.get('member')} (fold {member.get('fold', 0)}, seed {member.get('seed', 0)})"
 
 
-def label_candidates(members: list[Json]) -> list[Json]:
+def label_candidates(members: list[Json], compared: Mapping[int, str] | None = None) -> list[Json]:
     """The members with a ``label``: what their candidate chose where candidates differ, ``"lr=0.001, hidden=256×256"``.
 
-    Settings keep as much of their dotted path as tells them apart. Empty where nothing varies.
+    Settings keep as much of their dotted path as tells them apart. Empty where nothing varies. ``compared`` are the
+    names that the comparison has for candidates.
     """
     values: dict[str, list[str]] = {}
     for member in members:
@@ -52,6 +54,9 @@ def label_candidates(members: list[Json]) -> list[Json]:
     varied = [key for key, seen in values.items() if len(set(seen)) > 1 or len(seen) < len(members)]
     last = [key.rpartition(".")[2] for key in varied]
     short = {key: name if last.count(name) == 1 else key for key, name in zip(varied, last, strict=True)}
+    known = compared or {}
+    if members and all(member.get("candidate") in known for member in members):
+        return [{**member, "label": known[member["candidate"]]} for member in members]
     return [
         {**member, "label": fmt.label(", ".join(f"{short[k]}={_choice(v)}" for k, v in chosen.items() if k in short))}
         for member, chosen in ((m, m.get("choices") or {}) for m in members)

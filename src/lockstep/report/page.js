@@ -31,7 +31,7 @@
   const probe = document.body.appendChild(document.createElement("span"));
   probe.hidden = true;
   const colour = (name) => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
-  const words = new Set(["values", "domain", "sort", "title", "description", "field"]); // from the data: never colours
+  const words = new Set(["values", "domain", "sort", "title", "description", "field", "oneOf"]); // from the data: never colours
   function dressed(spec) {
     if (typeof spec === "string") return /^@[a-z]+[0-9]?$/.test(spec) ? colour(spec.slice(1)) : spec;
     if (Array.isArray(spec)) return spec.map(dressed);

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lockstep.report import analysis, scores, setting, training
+from lockstep.report import analysis, comparison, scores, setting, training
 from lockstep.report import format as fmt
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
@@ -23,6 +23,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
     members = with_history(population(run), run.history)
     headline = scores.headline(run, figures)
     curves = training.training(run, members, figures)
+    compared = comparison.comparison(run, figures)
     confusion = analysis.confusion(run, figures)
     residual_remarks = analysis.residuals(run, figures)
     forecast_remarks = forecast(run, figures)
@@ -31,6 +32,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
     by_section: list[list[Remark]] = [
         headline["remarks"] if headline else [],
         curves["remarks"] if curves else [],
+        compared["remarks"][:1] if compared else [],
         confusion["remarks"] if confusion else [],
         residual_remarks,
         forecast_remarks,
@@ -53,6 +55,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "baseline_what": str((run.metrics.get("baseline") or {}).get("what") or ""),
         "leaderboard": scores.leaderboard(run, members),
         "training": curves,
+        "comparison": compared,
         "confusion": confusion,
         "residuals": residual_remarks or "actual_predicted" in figures.charts,
         "residual_remarks": residual_remarks,
@@ -148,6 +151,9 @@ def _population(run: RunFiles, members: list[Json], headline: Json | None) -> st
     verb = "was" if n == 1 else "were"
     trained = "trained" if run.manifest.get("status") != "training" else "started"
     text = f"{fmt.plural(n, 'network')}{many} {verb} {trained}{large}"
+    ours = len(comparison.shipped(run))
+    if run.comparison and headline and ours < n:
+        return f"{text}; the average of the {ours} of the best candidate, {run.comparison.get('label')}, is the model."
     return text + ("; their average is the model." if n > 1 and headline else ".")
 
 

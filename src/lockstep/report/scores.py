@@ -4,6 +4,7 @@ from typing import Any
 
 from lockstep.report import charts, reading
 from lockstep.report import format as fmt
+from lockstep.report.comparison import labels, shipped
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
 from lockstep.report.members import label_candidates, who
@@ -28,7 +29,7 @@ def headline(run: RunFiles, figures: Figures) -> Json | None:
     base = fmt.finite((baseline.get("metrics") or {}).get(metric))
     rows = rows_name(run.metrics.get("rows"))
     remark = reading.against_baseline(metric, estimate, base, str(baseline.get("what") or ""))
-    tests = [v for m in run.metrics.get("members") or [] if (v := _of(m, "test", metric)) is not None]
+    tests = [v for m in shipped(run) if (v := _of(m, "test", metric)) is not None]
     members = reading.averaging(metric, value, tests, rows)
     _headline_chart(figures, metric, estimate, base, run, places)
     return {
@@ -63,12 +64,12 @@ def _headline_chart(
     interval = fmt.interval(metric, low, high, places)
     table = [{"label": f"model, {rows}", "kind": "ensemble", "value": value, "tip": tip("model", value, interval),
               "low": value if low is None else low, "high": value if high is None else high}]  # fmt: skip
-    single = len(run.metrics.get("members") or []) < 2
+    single = len(shipped(run)) < 2
     networks = "network" if single else "networks"
     for where, label in (("test", f"{networks}, {rows}"), ("out_of_fold", f"{networks}, out-of-fold")):
         if single and where == "test":
             continue  # the network is the model
-        for m in run.metrics.get("members") or []:
+        for m in shipped(run):
             if (v := _of(m, where, metric)) is not None:
                 table.append({"label": label, "kind": "member", "value": v, "tip": tip(who(m), v)})
     if len(table) == 1 and base is None:
@@ -90,7 +91,7 @@ def metrics_table(run: RunFiles) -> list[Json]:
     metrics = run.metrics.get("metrics") or {}
     first = run.metrics.get("headline")
     baseline = (run.metrics.get("baseline") or {}).get("metrics") or {}
-    members = run.metrics.get("members") or []
+    members = shipped(run)
     table = []
     for metric in sorted(metrics, key=lambda m: m != first):
         estimate = metrics[metric] or {}
@@ -134,7 +135,7 @@ def leaderboard(run: RunFiles, members: list[Json]) -> Json:
     """
     metric = str(run.metrics.get("headline") or "")
     scored = {m.get("member"): m for m in run.metrics.get("members") or []}
-    rows = label_candidates([{**m, **scored.get(m.get("member"), {})} for m in members or scored.values()])
+    rows = label_candidates([{**m, **scored.get(m.get("member"), {})} for m in members or scored.values()], labels(run))
     all_scores = [v for row in rows for w in ("test", "out_of_fold") if (v := _of(row, w, metric)) is not None]
     places = fmt.places_for(metric, min(all_scores), max(all_scores)) if all_scores else 3
     estimate = (run.metrics.get("metrics") or {}).get(metric) or {}
@@ -171,7 +172,7 @@ def leaderboard(run: RunFiles, members: list[Json]) -> Json:
         "has_scores": bool(all_scores),
         "has_labels": any(row["label"] for row in table),
         "has_rows": any(row["train_rows"] != fmt.DASH for row in table),
-        "candidates": _candidates(rows, metric, places),
+        "candidates": [] if run.comparison else _candidates(rows, metric, places),
     }
 
 

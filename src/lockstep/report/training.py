@@ -5,14 +5,15 @@ from typing import Any
 
 import polars as pl
 
+from lockstep.report import comparison, history, reading, training_charts
 from lockstep.report import format as fmt
-from lockstep.report import history, reading, training_charts
+from lockstep.report.charts import HUES
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
 from lockstep.report.history import Curves
 from lockstep.report.members import label_candidates, who
 from lockstep.report.reading import Path
-from lockstep.report.training_charts import Series
+from lockstep.report.training_charts import FEW, Series
 
 
 def settings(run: RunFiles) -> Json:
@@ -27,11 +28,13 @@ def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | Non
     """Curves and remarks; None where there is no history."""
     if run.history is None:
         return None
-    labelled = [m for m in label_candidates(members) if m.get("member") is not None]
+    compared = comparison.labels(run)
+    labelled = [m for m in label_candidates(members, compared) if m.get("member") is not None]
     labels = {int(m["member"]): (who(m), m["label"] or "all") for m in labelled}
     best = {int(m["member"]): int(m["best_epoch"]) for m in members if fmt.finite(m.get("best_epoch"))}
     curves = history.prepare(run.history, labels, best)
-    candidates = list(dict.fromkeys(label for _, label in labels.values()))
+    seen = dict.fromkeys(label for _, label in labels.values())
+    candidates = [label for label in compared.values() if label in seen] or list(seen)
     if len(candidates) > 1:
         _candidate_curves(curves, candidates, figures)
     else:
@@ -54,10 +57,12 @@ def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | Non
             if r
         ),
     ]
-    return {"remarks": remarks, "legend": _legend(curves), "metric": curves.metric}
+    return {"remarks": remarks, "legend": _legend(curves, candidates), "metric": curves.metric}
 
 
-def _legend(curves: Curves) -> str:
+def _legend(curves: Curves, candidates: list[str]) -> str:
+    if len(candidates) > len(HUES):
+        return f"Each line is a candidate's mean as long as all its networks train; in colour the best {FEW}."
     if curves.total == 1:
         return "The dot marks the best epoch, whose weights are kept."
     drawn = "Each thin line is a network"

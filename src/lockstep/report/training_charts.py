@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lockstep.report.charts import HUES, Chart, Spec, chart, quantity
 
+FEW = 5  # of many candidates, those that are told apart by colour
 _SMALL: Spec = {"labelExpr": "datum.value === 0 ? '0' : format(datum.value, '.2~e')"}
 _LOG: Spec = {"labelExpr": "format(datum.value, '.2~g')"}
 
@@ -80,7 +81,7 @@ def curves_by_candidate(
     many: bool, best: bool,
 ) -> Chart:  # fmt: skip
     """One series, a colour per candidate: members thin, candidates' means thick."""
-    told_apart = len(labels) <= len(HUES)
+    told_apart = len(labels) <= len(HUES)  # else the lines of single networks would hide all others
     color = _candidate_color(labels)
     y = quantity(field, y_title, **y_axis)
     tooltip = [{"field": "candidate"}, {"field": "epoch"},
@@ -89,10 +90,12 @@ def curves_by_candidate(
     layers: list[Spec] = [
         {"data": {"name": "members"}, "mark": thin,
          "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
-        {"data": {"name": "mean"}, "layer": _line(2.5 if told_apart else 1.2, tooltip),
+        {"data": {"name": "mean"}, "layer": _line(2.5 if told_apart else 1.6, tooltip),
          "encoding": {"y": y, "color": color, "detail": {"field": "candidate"}}},
     ]  # fmt: skip
-    if best:
+    if not told_apart:
+        layers = layers[1:]
+    elif best:
         layers.append(_best(y, color, field, y_title))
     return chart({"encoding": {"x": epoch_axis(epochs)}, "layer": layers}, title=title, note=note, alt=alt)
 
@@ -106,10 +109,14 @@ def _line(width: float, tooltip: list[Spec]) -> list[Spec]:
 
 
 def _candidate_color(labels: list[str]) -> Spec:
-    """A hue per candidate; one colour where there is one candidate, or too many to tell apart."""
-    if not 1 < len(labels) <= len(HUES):
+    """A hue per candidate, one colour where there is one; of too many to tell apart, hues for the first few alone."""
+    if len(labels) < 2:
         return {"value": "@model"}
-    return {"field": "candidate", "type": "nominal", "title": None, "scale": {"domain": labels, "range": HUES}}
+    first = labels if len(labels) <= len(HUES) else labels[:FEW]
+    hue = {"field": "candidate", "type": "nominal", "title": None, "scale": {"domain": first, "range": HUES}}
+    if first == labels:
+        return hue
+    return {"condition": {"test": {"field": "candidate", "oneOf": first}, **hue}, "value": "@axis"}
 
 
 def _thin(many: bool, alone: bool) -> Spec:
@@ -144,7 +151,8 @@ def _hover(series: list[Series]) -> Spec:
 
 def schedule(labels: list[str], *, epochs: int, y_axis: Spec, by: str) -> Chart:
     """The learning rate by epoch, from the table ``rates``."""
-    color = _candidate_color(labels) | ({"field": "schedule"} if 1 < len(labels) <= len(HUES) else {})
+    several = {"value": "@muted"} if len(labels) > len(HUES) else _candidate_color(labels)
+    color = several | ({"field": "schedule"} if 1 < len(labels) <= len(HUES) else {})
     title = "learning rate (log)" if y_axis["scale"].get("type") == "log" else "learning rate"
     tooltip = [{"field": "epoch"}, {"field": "lr", "title": "learning rate", "format": ".3~e"}]
     if len(labels) > 1:

@@ -45,7 +45,8 @@ def _values(key: str, said: Any) -> list[Any]:
         case Mapping() | bool() | int() | float() | None:
             return [said]
         case Iterable():
-            return [value.item() if hasattr(value, "item") else value for value in said]
+            plain = [value.item() if hasattr(value, "item") else value for value in said]
+            return [_value(value) if isinstance(value, str) else value for value in plain]
     return [said]
 
 
@@ -108,8 +109,9 @@ def resolve(key: str, spec: FitSpec) -> str:
         raise SpecError(f"{key} must name one setting, however: {' and '.join(meant)}. Give the whole path.")
     if piece:  # the reader of whole paths says best what is wrong with one
         spec.override({piece.split(".")[0]: _nested(key.split(".")[1:])})
-    ends = {path.rpartition(".")[2]: path for path in known}
-    close = difflib.get_close_matches(key, [*ends, *known], n=1, cutoff=0.6)
+    free = [path for path in known if path.partition(".")[0] not in spec.fixed and path.rpartition(".")[2] not in TAGS]
+    ends = {path.rpartition(".")[2]: path for path in free}
+    close = difflib.get_close_matches(key, [*ends, *free], n=1, cutoff=0.6)
     hint = f"Did you mean {close[0]}?" if close else f"Known in this model: {', '.join(sorted(ends))}."
     raise SpecError(f"There is no setting {key} to vary. {hint}")
 
