@@ -126,7 +126,7 @@ def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
         findings.append(
             Finding(
                 severity="info", code="empty-texts", subject=name,
-                what=f"{empty:,} rows have no text; all of them look alike to a network.",
+                what=f"{empty:,} row{'s have' if empty > 1 else ' has'} no text; such rows look alike to a network.",
                 evidence=f"{empty:,} of {len(texts):,} rows", remedy="Leave them out if they say nothing.",
             )
         )  # fmt: skip
@@ -134,7 +134,8 @@ def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
         findings.append(
             Finding(
                 severity="info" if repeated < 0.05 * len(texts) else "warning", code="duplicate-texts", subject=name,
-                what=f"{repeated:,} rows repeat the text of another; rows of one text stand on one side of a split.",
+                what=f"{repeated:,} row{'s repeat' if repeated > 1 else ' repeats'} the text of another; "
+                "rows of one text stand on one side of a split.",
                 evidence=f"{len(texts):,} rows, {len(texts) - repeated:,} different texts (but for case and spaces)",
                 remedy="Nothing: scores are not flattered by it. Remove them if they are the same case twice.",
             )

@@ -1,5 +1,7 @@
 """The columns of a table as tokens, one each: what a transformer reads (FT-Transformer, Gorishniy et al. 2021)."""
 
+from math import sqrt
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,7 +73,7 @@ class CategoryTokens(nn.Module):
 def _uniform(*shape: int) -> Tensor:
     """Uniform in ±1/√E, as the paper draws them."""
     drawn: Tensor = torch.rand(shape) * 2 - 1
-    return drawn / shape[-1] ** 0.5
+    return drawn / sqrt(shape[-1])
 
 
 class ColumnTokens(nn.Module):
