@@ -131,15 +131,10 @@ def metrics(
         for what, forecast in baselines(schema, prepared.inputs(judged.rows)[0]).items()
     }
     best = min(simple, key=lambda what: simple[what]["mse"])
-    spread = {name: [row["out_of_fold"][name] for row in table] for name in ("mse", "mae")}
     return {
         **measured(schema, target[judged.rows], judged.prediction, prepared.groups[judged.rows]),
         "rows": judged.kind,
         "members": table,
-        "out_of_fold": {
-            name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else None}
-            for name, v in spread.items()
-        },
         "baseline": {"what": best, "metrics": simple[best]},
     }
 
