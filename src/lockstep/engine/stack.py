@@ -163,8 +163,11 @@ def stackable(modules: Sequence[nn.Module], kinds: Sequence[object] | None = Non
     return list(groups.values())
 
 
-def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
-    """Stack modules of one structure on ``device``. Parameters that need no gradient travel with the buffers."""
+def lift(modules: Sequence[nn.Module], device: torch.device, *, mapped: bool = True) -> Stack:
+    """Stack modules of one structure on ``device``. Parameters that need no gradient travel with the buffers.
+
+    What ``vmap`` refuses is one module, and not ``mapped``.
+    """
     trained = {name: p for name, p in modules[0].named_parameters() if p.requires_grad}
     layout = Layout(tuple(trained), tuple(p.shape for p in trained.values()))
     dtype = next(iter(trained.values())).dtype
@@ -183,6 +186,7 @@ def lift(modules: Sequence[nn.Module], device: torch.device) -> Stack:
         train_form=train_form,
         eval_form=form.eval(),
         originals=tuple(modules),
+        mapped=mapped,
     )
 
 

@@ -64,6 +64,7 @@ def make_modules(make: Callable[[Member], M], members: Sequence[Member]) -> list
     modules = []
     for member in members:
         with seeded(member.seed, torch.device("cpu")):
+            torch.manual_seed(member.seed)  # a GPU's stream too, for a module that is made there
             modules.append(checked(make(member)))
     return modules
 
@@ -102,45 +103,51 @@ def train_population(
     may be any: those that cannot be stacked are found, trained one after another, and ``notice`` is told why.
     """
     members = population.training
-    if notice is not None:
-        for finding in several_structures(members, modules):
-            notice(finding)
+    groups = stackable(modules, [kinds(member) for member in members])
+    apart = [False] * len(groups) if notice is None else told_apart(groups, modules, members, problem, device, notice)
+    total = sum(len(group) if alone else 1 for group, alone in zip(groups, apart, strict=True))
     stacks: list[Stack] = []
     finished, places = {}, {}
-    groups = stackable(modules, [kinds(member) for member in members])
-    total = len(groups)
-    for group in groups:
-        stack = lift([modules[position] for position in group], device)
-        apart = notice is not None and to_part(stack, [members[position] for position in group], problem, notice)
-        total += len(group) - 1 if apart else 0
-        for at in [[position] for position in group] if apart else [group]:
-            part = stack.part([group.index(at[0])], mapped=False) if apart else stack
+    for group, alone in zip(groups, apart, strict=True):
+        for at in [[position] for position in group] if alone else [group]:
+            stack = lift([modules[position] for position in at], device, mapped=not alone)
             told = [in_its_place(observer, len(stacks) + 1, total) for observer in observers]
             ours = [members[position] for position in at]
             with without_torchs_advice():
                 done = train_stack(
-                    part, ours, problem(ours), start(part, ours), observers=told, stop=stop,
-                    keep=lambda progress, part=part, ours=ours: keep(part, ours, progress),  # type: ignore[misc]
+                    stack, ours, problem(ours), start(stack, ours), observers=told, stop=stop,
+                    keep=lambda progress, stack=stack, ours=ours: keep(stack, ours, progress),  # type: ignore[misc]
                 )  # fmt: skip
             for row, position in enumerate(at):
                 finished[position], places[position] = done[row], (len(stacks), row)
-            stacks.append(part.emptied())
+            stacks.append(stack.emptied())
     order = range(len(members))
     return Trained(tuple(stacks), members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
 
 
-def to_part(
-    stack: Stack,
+def told_apart(
+    groups: Sequence[Sequence[int]],
+    modules: Sequence[nn.Module],
     members: Sequence[Member],
     problem: Callable[[Sequence[Member]], Problem],
+    device: torch.device,
     notice: Callable[[Finding], None],
-) -> bool:
-    """Whether the ``members`` of ``stack`` must train one after another; ``notice`` is told why."""
-    own = problem(members)
-    reason = reason_to_part(stack, members, own.data, own.loss, own.loss_numbers)
-    if reason is not None:
-        notice(not_stacked(reason, len(members)))
-    return reason is not None
+) -> list[bool]:
+    """Whether the members of each group, which could be a stack, must train one after another; ``notice`` is told why.
+
+    All are tried before any trains, so that what is wrong with one is not found after another's hours.
+    """
+    for finding in several_structures(members, modules):
+        notice(finding)
+    apart = []
+    for group in groups:
+        two = [members[position] for position in group[:2]]
+        pair, own = lift([modules[position] for position in group[:2]], device), problem(two)
+        reason = reason_to_part(pair, two, own.data, own.loss, own.loss_numbers)
+        if reason is not None:
+            notice(not_stacked(reason, len(group)))
+        apart.append(reason is not None)
+    return apart
 
 
 def in_its_place(observer: Observer, stack: int, stacks: int) -> Observer:
