@@ -149,7 +149,7 @@ def _adam_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbe
 
 def _adamw_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
     """Adam with weight decay beside the gradient: ``θ ← θ(1 − ηλ)`` first."""
-    params.mul_(1 - factors["decay"])
+    params.addcmul_(params, factors["decay"], value=-1)
     _adam_step(params, grads, moments, factors)
 
 
