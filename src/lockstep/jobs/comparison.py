@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lockstep.engine.population import Member, Population
 from lockstep.engine.train import Trained
-from lockstep.evaluation import HEADLINE, LOSS, METRICS, Ranked, level_scores, rank
+from lockstep.evaluation import HEADLINE, LOSS, METRICS, Metric, Ranked, level_scores, rank
 from lockstep.report import format as fmt
 from lockstep.spec import Task
 from lockstep.spec.names import say
@@ -28,37 +28,50 @@ def comparison(population: Population, trained: Trained, scores: Scores, task: T
         return None
     metric = METRICS[HEADLINE[task]]
     values, losses = (grid(population, scores, name)[complete] for name in (metric.name, LOSS[task]))
-    first = [member for member in population.members if (member.fold, member.seed) == identity(population.members[0])]
-    choices = [first[candidate].choices for candidate in complete]
-    ratio = float(np.mean([len(m.valid_rows) / len(m.train_rows) for m in population.members]))
-    rows = float(np.mean([len(m.valid_rows) for m in population.members]))
-    how: Json = {
-        "larger_is_better": metric.larger_is_better, "test_over_train": ratio,
-        "grain": 1 / rows if metric.name == "accuracy" else 0.0,
+    first = [member for member in population.members if identity(member) == identity(population.members[0])]
+    valid, train = (
+        np.array([len(rows) for rows in side])
+        for side in zip(*((m.valid_rows, m.train_rows) for m in population.members), strict=True)
+    )
+    interrupted = any(done.ended == "interrupted" for done in trained.finished)
+    return compared(
+        values, [first[candidate].choices for candidate in complete], metric, candidates=complete,
+        ties=losses.mean(axis=(1, 2)), test_over_train=float(np.mean(valid / train)),
+        grain=float(1 / valid.mean()) if metric.name == "accuracy" else 0.0, interrupted=interrupted,
+    ) | {
+        "left_out": len({member.candidate for member in population.members}) - len(complete),
+        "networks": len(trained.members), "stacks": len(trained.stacks), "seconds": seconds,
     }  # fmt: skip
-    ranked = rank(values, **how, ties=losses.mean(axis=(1, 2)))
-    labels = [label(chosen) for chosen in choices]
+
+
+def compared(
+    values: NDArray[np.float64], choices: Sequence[Mapping[str, Any]], metric: Metric, *, candidates: Sequence[int],
+    ties: NDArray[np.float64] | None = None, interrupted: bool = False, **how: float,
+) -> Json:  # fmt: skip
+    """What the scores ``[C, F, S]`` of the candidates say; ``how`` are the numbers that ``rank`` takes."""
+    better = metric.larger_is_better
+    ranked = rank(values, larger_is_better=better, ties=ties, **how)
+    labels, over = [label(chosen) for chosen in choices], ranked[0].difference.over
     table = [
         {
-            "rank": place + 1, "candidate": complete[one.place], "label": labels[one.place],
+            "rank": place + 1, "candidate": candidates[one.place], "label": labels[one.place],
             "choices": plain(choices[one.place]), **said(one),
             "std": spread(values[one.place]), "scores": values[one.place].tolist(),
             "failed": int((~np.isfinite(values[one.place])).sum()),
         }
         for place, one in enumerate(ranked)
     ]  # fmt: skip
-    interrupted = any(done.ended == "interrupted" for done in trained.finished)
     return {
-        "metric": metric.name, "larger_is_better": metric.larger_is_better, "rows": "out-of-fold",
-        "folds": values.shape[1], "seeds": values.shape[2], "over": ranked[0].difference.over,
+        "metric": metric.name, "larger_is_better": better, "rows": "out-of-fold",
+        "folds": values.shape[1], "seeds": values.shape[2], "over": over,
         "winner": table[0]["candidate"] if math.isfinite(ranked[0].mean) else None, "label": table[0]["label"],
         "verdict": verdict(ranked, labels, metric.name, interrupted=interrupted),
-        "caution": caution(metric.name, len(complete)),
-        "how": explanation(ranked[0].difference.over, values.shape),
+        "caution": caution(metric.name, len(table)),
+        "how": explanation(over, values.shape),
         "candidates": table,
-        "factors": [factor(path, values, choices, how, metric.name) for path in paths(choices)],
-        "left_out": len({member.candidate for member in population.members}) - len(complete),
-        "networks": len(trained.members), "stacks": len(trained.stacks), "seconds": seconds,
+        "factors": [
+            factor(path, values, choices, {"larger_is_better": better, **how}, metric.name) for path in paths(choices)
+        ],
     }  # fmt: skip
 
 
@@ -160,7 +173,7 @@ def verdict(
         text = f"{name} is best ({value}); {counted(worse, labels)} worse by more than chance."
     else:
         text = (
-            f"{name} has the best mean ({value}); {counted(alike, labels)} not to be told from it, "
+            f"{name} has the best mean ({value}); {named(alike, labels)} cannot be told from it, "
             f"{counted(worse, labels)} worse by more than chance."
         )
     if worse and not any(one.p_holm < 0.05 for one in worse):
@@ -170,11 +183,14 @@ def verdict(
     return text + broken
 
 
+def named(some: Sequence[Ranked], labels: Sequence[str]) -> str:
+    """``"gelu and tanh"``, ``"7 others"``."""
+    return f"{len(some)} others" if len(some) > 3 else fmt.words([labels[one.place] for one in some])
+
+
 def counted(some: Sequence[Ranked], labels: Sequence[str]) -> str:
     """``"gelu and tanh are"``, ``"7 others are"``."""
-    if len(some) > 3:
-        return f"{len(some)} others are"
-    return f"{fmt.words([labels[one.place] for one in some])} {'is' if len(some) == 1 else 'are'}"
+    return f"{named(some, labels)} {'is' if len(some) == 1 else 'are'}"
 
 
 def digits(ranked: Sequence[Ranked], metric: str) -> int:

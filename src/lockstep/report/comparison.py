@@ -42,7 +42,7 @@ def comparison(run: RunFiles, figures: Figures) -> Json | None:
         figures.charts["ranking"] = draw.ranking(ranked[:DRAWN], metric=fmt.metric_name(metric))
     for place, factor in enumerate(factors):
         figures.charts[f"factor{place}"] = draw.factor(factor, metric=fmt.metric_name(metric), folds=found.get("over"))
-    if len(factors) == 2:
+    if len(factors) == 2 and sum(fmt.finite(one["mean"]) is not None for one in ranked) > 1:
         figures.charts["together"] = draw.together(factors, ranked, metric=fmt.metric_name(metric))
     curves = _curves(run)
     if curves is not None:
@@ -69,7 +69,7 @@ def remarks(found: Json) -> list[Remark]:
     said = [Remark("note" if "No difference" in found["verdict"] else "good", str(found["verdict"]))]
     factors = found.get("factors") or []
     if len(factors) > 1:
-        said += [Remark("note", f"{fmt.capital(factor['name'])}: {_lower(factor['verdict'])}") for factor in factors]
+        said += [Remark("note", f"{draw.heading(factor['name'])}: {_lower(factor['verdict'])}") for factor in factors]
     return said
 
 

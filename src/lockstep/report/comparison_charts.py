@@ -83,8 +83,8 @@ def factor(found: Spec, *, metric: str, folds: Any) -> Chart:
                                              "opacity": 1},
          "encoding": {"x": x, "y": y, "tooltip": tooltip}},
     ]  # fmt: skip
-    note = f"Blue: the mean over all else. Grey: each {unit}, joined, since all levels share it. {found['verdict']}"
-    return chart({"layer": layers}, title=fmt.capital(found["name"]), note=note, height=240,
+    note = f"Blue: the mean over all else. Grey: each {unit}, joined, since all levels share it."
+    return chart({"layer": layers}, title=heading(found["name"]), note=note, height=240,
                  alt=f"{metric} by {found['name']}, {len(levels)} levels.")  # fmt: skip
 
 
@@ -116,9 +116,8 @@ def together(factors: list[Spec], ranked: list[Spec], *, metric: str) -> Chart:
         for one in ranked
         if fmt.finite(one["mean"]) is not None and all(path in one["choices"] for path in paths)
     ]  # fmt: skip
-    order = [[level["level"] for level in factor["levels"]] for factor in (rows, columns)]
-    smaller = [cell["score"] for cell in cells]
-    middle = (min(smaller) + max(smaller)) / 2
+    order = [_in_order(factor) for factor in (rows, columns)]
+    low, high = min(cell["score"] for cell in cells), max(cell["score"] for cell in cells)
     better_is_larger = ranked[0]["mean"] >= ranked[-1]["mean"] if fmt.finite(ranked[-1]["mean"]) is not None else True
     heat = ["@heat0", "@heat1", "@heat2"] if better_is_larger else ["@heat2", "@heat1", "@heat0"]
     x = {"field": "column", "type": "nominal", "sort": order[1], "title": columns["name"],
@@ -126,7 +125,8 @@ def together(factors: list[Spec], ranked: list[Spec], *, metric: str) -> Chart:
     y = {"field": "row", "type": "nominal", "sort": order[0], "title": rows["name"],
          "axis": {"domain": False, "ticks": False}}  # fmt: skip
     color = {"field": "score", "type": "quantitative", "scale": {"range": heat}, "legend": None}
-    dark = f"datum.score {'>' if better_is_larger else '<'} {middle!r}"
+    strong = low + (0.65 if better_is_larger else 0.35) * (high - low)
+    dark = f"datum.score {'>' if better_is_larger else '<'} {strong!r}"
     layers: list[Spec] = [
         {"mark": {"type": "rect", "stroke": "@surface", "strokeWidth": 2, "cornerRadius": 3},
          "encoding": {"color": color, "tooltip": [
@@ -137,10 +137,22 @@ def together(factors: list[Spec], ranked: list[Spec], *, metric: str) -> Chart:
                       "color": {"condition": {"test": dark, "value": "@surface"}, "value": "@text"}}},
     ]  # fmt: skip
     spec = {"data": {"values": cells}, "encoding": {"x": x, "y": y}, "layer": layers}
-    return chart(spec, title=f"{fmt.capital(rows['name'])} and {columns['name']} together",
-                 note=f"Mean {metric}; the stronger the colour the better. Levels are in the order of their own means.",
+    return chart(spec, title=f"{heading(rows['name'])} and {columns['name']} together",
+                 note=f"Mean {metric}; the stronger the colour the better.",
                  height=34 * len(order[0]) + 40,
                  alt=f"Mean {metric} by {rows['name']} and {columns['name']}.")  # fmt: skip
+
+
+def heading(name: str) -> str:
+    """``"Optimizer"``, but ``"lr"``."""
+    return fmt.capital(name) if len(name) > 2 else name
+
+
+def _in_order(found: Spec) -> list[str]:
+    """The levels by value where they are numbers, else the best first."""
+    levels = found["levels"]
+    ordered = sorted(levels, key=lambda level: level["value"]) if found.get("numeric") else levels
+    return [level["level"] for level in ordered]
 
 
 def _key(value: Any) -> str:
