@@ -15,7 +15,8 @@ def perceptron(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (
     The loss is convex and nothing regularises it, so it is trained to the end and the weights of the lowest training
     loss are kept: the coefficients are those of the maximum likelihood, where that is finite. Where a plane parts the
     classes without an error it is not, and the coefficients grow as long as training goes on: ``training.monitor =
-    "valid_loss"`` then keeps the weights that do best on the member's validation rows.
+    "valid_loss"`` then keeps the weights that do best on the member's validation rows. Columns that nearly repeat each
+    other are what gradient descent is slow at: give it more epochs where their coefficients matter.
     """
     if kind == "forecast":  # one matrix from the context to the horizon (Zeng et al. 2023)
         return FitSpec(
