@@ -62,7 +62,7 @@ def test_each_factor_is_averaged_over_the_others(compared):
         own = [one["mean"] for one in found["candidates"] if one["choices"]["optimizer"] == level["level"]]
         assert level["mean"] == pytest.approx(np.mean(own))
     (rates,) = [finding for finding in compared.findings if finding["code"] == "own-rates"]
-    assert rates["evidence"] == "sgd 0.1, momentum 0.03, adamw 0.001"
+    assert rates["evidence"] == "sgd 0.3, momentum 0.1, adamw 0.001"
 
 
 def test_a_member_alone_is_trained_as_it_is_among_all_candidates(compared, csv, tmp_path, table):

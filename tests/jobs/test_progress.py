@@ -205,3 +205,17 @@ def test_a_duration_reads_as_one_would_say_it(seconds: float, text: str) -> None
 def test_a_finding_without_evidence_is_still_a_sentence() -> None:
     bare = Finding(severity="info", code="x", subject="", what="All is well.", evidence="", remedy="")
     assert sentence(bare) == "info: All is well."
+
+
+def test_of_several_stacks_it_says_which_and_counts_the_networks_of_those_before() -> None:
+    tally = Tally()
+    tally.add(record(1, epochs=2, stack=1, stacks=3))
+    tally.add(record(2, epochs=2, stack=1, stacks=3, ended=dict.fromkeys(range(3), "finished")))
+    assert tally.line().startswith("stack 1/3 · epoch 2/2 · ")
+    assert "about 2.0 s left" in tally.line()  # two more stacks of two epochs of half a second
+    tally.add(record(1, epochs=2, members=(3, 4), stack=2, stacks=3))
+    assert tally.line().startswith("stack 2/3 · epoch 1/2 · ")
+    assert "5 networks" in tally.line()
+    assert "still training" not in tally.line()
+    assert tally.done == 3
+    assert tally.summary().startswith("Trained 5 networks, 3 stacks, in 1.5 s")

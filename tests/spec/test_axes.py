@@ -104,15 +104,15 @@ def test_each_optimiser_has_a_rate_of_its_own_and_the_one_of_the_recipe_stays_as
     recipes = FitSpec(optimizer=AdamW(lr=2e-3, weight_decay=0.05))
     spec = varied("optimizer=sgd,momentum,nesterov,rmsprop,adam,adamw", spec=recipes)
     assert spec.optimizer == Vary(
-        SGD(lr=0.2),
-        SGD(lr=0.06, momentum=0.9),
-        SGD(lr=0.06, momentum=0.9, nesterov=True),
+        SGD(lr=0.6),
+        SGD(lr=0.2, momentum=0.9),
+        SGD(lr=0.2, momentum=0.9, nesterov=True),
         RMSprop(lr=2e-3),
         Adam(lr=2e-3),
         AdamW(lr=2e-3, weight_decay=0.05),
     )
     (finding,) = own_rates(spec)
-    assert finding.evidence == "sgd 0.2, momentum 0.06, nesterov 0.06, rmsprop 0.002, adam 0.002, adamw 0.002"
+    assert finding.evidence == "sgd 0.6, momentum 0.2, nesterov 0.2, rmsprop 0.002, adam 0.002, adamw 0.002"
 
 
 def test_a_rate_that_is_given_or_varied_is_every_optimisers() -> None:
@@ -128,7 +128,7 @@ def test_a_rate_that_is_given_or_varied_is_every_optimisers() -> None:
 
 def test_plain_sgd_stays_without_momentum_where_the_recipe_has_some() -> None:
     spec = varied("optimizer=sgd,momentum", spec=FitSpec(optimizer=SGD(lr=0.05, momentum=0.9)))
-    assert spec.optimizer == Vary(SGD(lr=0.1), SGD(lr=0.05, momentum=0.9))
+    assert spec.optimizer == Vary(SGD(lr=0.3), SGD(lr=0.05, momentum=0.9))
 
 
 def test_schedules_have_lengths_that_suit_the_run() -> None:
