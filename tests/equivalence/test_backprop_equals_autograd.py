@@ -1,6 +1,7 @@
 """Backpropagation written out against autograd, on fresh random nets: gradients, losses, running statistics."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def several(rng: Rng, net: nn.Module, dtype: torch.dtype) -> list[nn.Module]:
 def gradients(
     rng: Rng, modules: list[nn.Module], data: Resident, loss: str, numbers: dict[str, Tensor], batch: int
 ) -> dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]]:
-    """What each executor makes of one batch: gradients ``[K, P]``, losses ``[K]``, buffers; autograd in float64 too."""
+    """What each executor makes of one batch: gradients ``[K, P]``, losses ``[K]``, buffers. Also what autograd makes of
+    it in float64, and of weights that are off by a rounding to float32."""
     K = len(modules)
     rows = torch.from_numpy(rng.integers(len(data.targets), size=(K, batch)))
     seeds = rng.integers(9, size=K)
@@ -80,11 +82,13 @@ def gradients(
         return made(stack.params, buffers, keys, inputs, target, numbers)
 
     stack, exact = lift(modules, CPU), lift([copy.deepcopy(module).double() for module in modules], CPU)
+    rounded = replace(exact, params=exact.params * (1 + 2.0**-24 * torch.randn_like(exact.params)))
     in_double = Resident(tuple(map(double, data.inputs)), double(data.targets))
     return {
         "eager": by("eager", stack, data, numbers),
         "backprop": by("backprop", stack, data, numbers),
         "exact": by("eager", exact, in_double, {name: double(number) for name, number in numbers.items()}),
+        "rounded": by("eager", rounded, in_double, {name: double(number) for name, number in numbers.items()}),
     }
 
 
@@ -97,11 +101,13 @@ def check(
 ) -> None:
     assert EXECUTORS["backprop"].refusal(modules[0], Objective(loss, LOSSES[loss], data)) is None
     made = gradients(rng, modules, data, loss, numbers, batch or int(rng.integers(16, 64)))
-    (expected, losses, became), (found, own_losses, own_became), (exact, *_) = made.values()
+    (expected, losses, became), (found, own_losses, own_became), (exact, *_), (rounded, *_) = made.values()
     size = float(expected.norm())
     assert size > 0
-    # Deep nets of norms are ill-conditioned now and then: float32 autograd is then itself this far from the truth.
-    bound = max(BOUND[expected.dtype], 5 * float((expected - exact).norm()) / size)
+    bound = BOUND[expected.dtype]
+    if expected.dtype == torch.float32:  # a norm over nearly equal numbers is ill-conditioned: then, by how much
+        off = max(float((expected - exact).norm()), float((rounded - exact).norm()))
+        bound = max(bound, 10 * off / size)
     assert float((found - expected).norm()) / size <= bound
     torch.testing.assert_close(own_losses, losses, rtol=10 * bound, atol=10 * bound)
     assert set(own_became) == set(became)

@@ -1,10 +1,12 @@
 """Dropout with each member's own mask."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
-from lockstep.engine.backprop.layer import Pass
+from lockstep.engine.backprop.layer import Pass, Tensors
 from lockstep.network.layers.dropout import bits, places
 
 
@@ -22,9 +24,19 @@ class Dropout:
             x.view(-1, *(1,) * (h.dim() - 1))
             for x in (now.keys[self.name], now.weights[f"{self.name}.threshold"], now.weights[f"{self.name}.scale"])
         )
-        kept = bits(places(h.shape[1:], h.device), key).ge_(threshold)
+        kept = bits(same_places(h.shape[1:], h.device), key).ge_(threshold)
         r = kept * scale  # not by way of booleans, which cost a CPU more than the hash
         return h * r, r
 
     def backward(self, delta: Tensor, r: Tensor, now: Pass) -> Tensor:  # noqa: ARG002
         return delta.mul_(r)
+
+    def idle(self, buffers: Tensors) -> bool:
+        """Whether no member drops anything, so that ``r`` is 1 everywhere."""
+        return bool((buffers[f"{self.name}.threshold"] == torch.iinfo(torch.int32).min).all())
+
+
+@lru_cache(maxsize=16)
+def same_places(shape: torch.Size, device: torch.device) -> Tensor:
+    """``places``, which are the same at every step."""
+    return places(shape, device)

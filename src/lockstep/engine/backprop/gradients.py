@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from lockstep.engine.backprop.layer import Pass, Tensors
+from lockstep.engine.backprop.dropout import Dropout
+from lockstep.engine.backprop.layer import Pass, Tensors, parameters_of
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS
 from lockstep.engine.backprop.network import Written
 from lockstep.engine.stack import Stack
@@ -16,24 +17,33 @@ def written_gradients(stack: Stack, network: Written, loss: str) -> Gradients:
     front = network.preprocessing
     features = front.forward(stack.train_form.get_submodule(front.name)) if front else None
 
+    layers = [layer for layer in network.layers if not (isinstance(layer, Dropout) and layer.idle(stack.buffers))]
+    learning = [depth for depth, layer in enumerate(layers) if parameters_of(layer)]
+    lowest = 0 if front and front.embeddings else learning[0]  # below it, nothing asks for δ
+    set_by = {name for layer in layers for name in parameters_of(layer)}
+    added_to = [name for name in stack.layout.names if name not in set_by]  # embeddings, and what is never called
+
     @torch.no_grad()
     def gradients(
         params: Tensor, buffers: Tensors, keys: Tensor, inputs: tuple[Tensor, ...], target: Tensor, numbers: Tensors
     ) -> tuple[Tensor, Tensor, Tensors]:
-        flat = torch.zeros_like(params)
+        flat = torch.empty_like(params)
+        grads = stack.layout.views(flat)
+        for name in added_to:
+            grads[name].zero_()
         now = Pass(
             weights=stack.layout.views(params) | buffers,
             became=dict(buffers),
-            grads=stack.layout.views(flat),
+            grads=grads,
             keys=dict(zip(stack.dropouts, keys.unbind(1), strict=True)),
         )
         h = features(now, inputs) if features else inputs[0]
         caches = []
-        for layer in network.layers:
+        for layer in layers:
             h, cache = layer.forward(h, now)
             caches.append(cache)
         losses, delta = loss_and_delta(h, target, numbers)
-        for layer, cache in reversed(list(zip(network.layers, caches, strict=True))[network.lowest :]):
+        for layer, cache in reversed(list(zip(layers, caches, strict=True))[lowest:]):
             delta = layer.backward(delta, cache, now)
         if front:
             front.backward(delta, inputs, now)

@@ -41,3 +41,9 @@ class Layer(Protocol):
 def beside(x: Tensor, h: Tensor) -> Tensor:
     """``x`` ``[K, …]`` with axes of 1 behind ``K``, to meet each member's ``h`` as it would alone."""
     return x.view(len(x), *(1,) * (h.dim() - x.dim()), *x.shape[1:])
+
+
+def parameters_of(layer: Layer) -> list[str]:
+    """The names of a layer's parameters."""
+    own = (getattr(layer, "weight", None), getattr(layer, "bias", None))
+    return [name for name in own if name is not None]

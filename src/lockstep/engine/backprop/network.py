@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lockstep.engine.alone import seeded
 from lockstep.engine.backprop.embeddings import Preprocessing, embeddings_of
-from lockstep.engine.backprop.layer import Layer
+from lockstep.engine.backprop.layer import Layer, parameters_of
 from lockstep.engine.backprop.layers import LAYERS, NotWritten, Shape, flattened, layers_of
 from lockstep.engine.backprop.linear import Linear, Reshape, Scale, Shift
 from lockstep.engine.stack import on_meta
@@ -33,13 +33,10 @@ FUNCTIONS: dict[Any, type[nn.Module]] = {
 @dataclass(frozen=True)
 class Written:
     """A network as layers one after another on features ``[K, B, …]``, and what makes the features of the inputs.
-
-    ``lowest`` is the first layer with something to learn at or below it.
-    """
+    ``output`` is the shape of what comes out for one sample."""
 
     preprocessing: Preprocessing | None
     layers: tuple[Layer, ...]
-    lowest: int
     output: Shape
 
 
@@ -57,10 +54,12 @@ def written(module: nn.Module, inputs: Sequence[Tensor]) -> Written:
             raise NotWritten(f"it has {len(inputs)} inputs, and a chain of layers has one")
         preprocessing, embeddings = None, ()
         layers, shape = chain(plain, "", tuple(inputs[0].shape[1:]))
-    lowest = 0 if embeddings else next(i for i, layer in enumerate(layers) if learns(layer))
-    if not embeddings and isinstance(first := layers[lowest], Linear):
-        layers[lowest] = replace(first, lowest=True)
-    return Written(preprocessing, tuple(layers), lowest, shape)
+    learning = [i for i, layer in enumerate(layers) if parameters_of(layer)]
+    if not learning:
+        raise NotWritten("none of its layers has anything to learn")
+    if not embeddings and isinstance(first := layers[learning[0]], Linear):
+        layers[learning[0]] = replace(first, lowest=True)
+    return Written(preprocessing, tuple(layers), shape)
 
 
 def check(module: nn.Module) -> None:
@@ -72,10 +71,6 @@ def check(module: nn.Module) -> None:
     places = [name for name, m in module.named_modules(remove_duplicate=False) if isinstance(m, DROPOUTS)]
     if len(places) > sum(isinstance(m, DROPOUTS) for m in module.modules()):
         raise NotWritten(f"one dropout stands in several places ({', '.join(places)})")
-
-
-def learns(layer: Layer) -> bool:
-    return any(getattr(layer, own, None) is not None for own in ("weight", "bias"))
 
 
 def preprocessing_of(module: nn.Module) -> tuple[Preprocessing, Shape]:

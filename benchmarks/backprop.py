@@ -1,0 +1,133 @@
+"""What a training step costs by the executors `eager` (autograd) and `backprop` (the chain rule written out), and by a
+plain PyTorch loop over one network at a time.
+
+    python benchmarks/backprop.py [THREADS [DATA]]
+
+Whole steps (gather, forward, backward, clip, AdamW) of stacks of D-H-H-C networks with norm, activation and dropout;
+then, if DATA is a folder with adult/adult_train.csv, of the default fit on it. Microseconds per member and step, each
+the fastest of many single steps taken in turn in one process: read the ratios. With one thread it is processor
+time, so that other programs count for little.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lockstep.engine.executors import EXECUTORS, Objective
+from lockstep.engine.stack import Stack, lift
+from lockstep.engine.state import fresh_state
+from lockstep.engine.step import Numbers, Resident, make_step
+from lockstep.jobs.job import make_job
+from lockstep.jobs.plan import probe
+from lockstep.jobs.prepare import prepare, settings_of
+from lockstep.jobs.progress import progress
+from lockstep.network.losses import LOSSES
+from lockstep.optim import rule_for
+from lockstep.spec import AdamW
+
+ROWS, TURNS, CPU = 4096, 12, torch.device("cpu")
+SIZES = {  # K members, B rows, D-H-H-C, dropout
+    "W1": (1, 128, 784, 256, 10, 0.5),
+    "W2": (16, 64, 20, 64, 2, 0.1),
+    "W3": (64, 64, 20, 64, 2, 0.1),
+    "W4": (16, 256, 20, 128, 2, 0.1),
+    "W5": (8, 128, 784, 256, 10, 0.5),
+}
+ACTIVATIONS = (nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh)
+
+
+def network(D: int, H: int, C: int, p: float, activation: type[nn.Module], norm: type[nn.Module]) -> nn.Module:
+    widths = ((D, H), (H, H))
+    return nn.Sequential(
+        *(layer for i, o in widths for layer in (nn.Linear(i, o), norm(o), activation(), nn.Dropout(p))),
+        nn.Linear(H, C),
+    )
+
+
+def stacked(stack: Stack, data: Resident, executor: str, batch: int) -> Callable[[], object]:
+    """A step of the stack."""
+    K, rule = len(stack.params), rule_for(AdamW())
+    hyper = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}
+    numbers = {name: torch.full((K,), value, dtype=torch.float64) for name, value in hyper.items()}
+    factors = rule.coefficients(numbers, torch.full((1, K), 1e-3, dtype=torch.float64), 5)
+    keys = torch.randint(-(2**31), 2**31, (K, len(stack.dropouts)), dtype=torch.int32)
+    now = Numbers({}, keys, {name: row[0][:, None].float() for name, row in factors.items()}, torch.ones(K))
+    gradients = EXECUTORS[executor].gradients(stack, Objective("cross_entropy", LOSSES["cross_entropy"], data))
+    step, state = make_step(stack, data, gradients, rule), fresh_state(stack, rule)
+    return lambda: step(state, torch.randint(ROWS, (K, batch)), now)
+
+
+def plain(module: nn.Module, data: Resident, batch: int) -> Callable[[], object]:
+    """A step of one network, as it is usually written."""
+    optimizer = torch.optim.AdamW(module.train().parameters(), 1e-3)
+
+    def step() -> None:
+        rows = torch.randint(ROWS, (batch,))
+        optimizer.zero_grad()
+        F.cross_entropy(module(data.inputs[0][rows]), data.targets[rows]).backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def fastest(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The seconds of each one's fastest step, a few steps of each in turn."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    best = dict.fromkeys(steps, float("inf"))
+    for _ in range(TURNS):
+        for name, step in steps.items():
+            for _ in range(6):
+                began = clock()
+                step()
+                best[name] = min(best[name], clock() - began)
+    return best
+
+
+def report(what: str, size: str, activation: type[nn.Module] = nn.ReLU, norm: type[nn.Module] = nn.BatchNorm1d) -> None:
+    K, batch, D, H, C, p = SIZES[size]
+    modules = [network(D, H, C, p, activation, norm) for _ in range(K)]
+    data = Resident((torch.randn(ROWS, D),), torch.randint(C, (ROWS,)))
+    stack = lift(modules, CPU)
+    steps = {name: stacked(stack, data, name, batch) for name in EXECUTORS}
+    best = fastest(steps | {"plain": plain(modules[0], data, batch)})
+    eager, backprop, loop = (1e6 * best[name] / K for name in ("eager", "backprop", "plain"))
+    loop *= K
+    print(
+        f"{what:22}{eager:9.0f}{backprop:10.0f}{loop:9.0f}{eager / backprop:13.2f} ×{loop / backprop:15.2f} ×",
+        flush=True,
+    )
+
+
+def adult(path: Path) -> None:
+    """The default fit's own step, with its preprocessing and embeddings."""
+    with progress(quiet=True) as show:
+        prepared = prepare(str(path), None, settings_of(None, (), target="class"), valid=None, test=None, show=show)
+        jobs = {name: make_job(prepared, "cpu", name) for name in EXECUTORS}
+    seconds = {name: min(probe(job)[0] for _ in range(3)) for name, job in jobs.items()}
+    K = len(jobs["eager"].networks)
+    eager, backprop = (1e6 * seconds[name] / K for name in EXECUTORS)
+    print(f"{'adult, the default fit':22}{eager:9.0f}{backprop:10.0f}{'':9}{eager / backprop:13.2f} ×")
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; µs per member and step")
+    print(f"{'':22}{'eager':>9}{'backprop':>10}{'plain':>9}{'eager/backprop':>15}{'plain/backprop':>17}")
+    for size in SIZES:
+        report(f"{size}, relu, batch norm", size)
+    for activation in ACTIVATIONS:
+        report(f"W2, {activation.__name__}", "W2", activation)
+    for norm in (nn.LayerNorm, nn.RMSNorm, nn.Identity):
+        report(f"W2, {norm.__name__}", "W2", norm=norm)
+    if len(sys.argv) > 2:
+        adult(Path(sys.argv[2]) / "adult/adult_train.csv")
+
+
+if __name__ == "__main__":
+    main()
