@@ -54,9 +54,7 @@ def test_a_command_of_the_course_is_understood(command: str, tmp_path: Path) -> 
         ("ko", "교재의 설명", ["결론", "Lockstep에서"]),
     ],
 )
-def test_every_page_goes_from_what_the_text_says_to_what_to_conclude(
-    language: str, first: str, last: list[str]
-) -> None:
+def test_every_page_goes_from_the_text_to_what_to_conclude(language: str, first: str, last: list[str]) -> None:
     for page in draw.pages(language):
         headings = re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert headings[0] == first, page
