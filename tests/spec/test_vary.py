@@ -168,6 +168,11 @@ def test_a_rule_over_several_fields_holds_in_every_combination() -> None:
         ("population", Vary(Population(), Population(folds=3)), "population must be one for all candidates"),
         ("recipe", Vary("mlp", "cnn"), "recipe must be one for all candidates (it is what all their settings start "
          "from; vary model instead), however: Vary('mlp', 'cnn')."),
+        ("preprocess", Vary({"bins": 8}, {"bins": 16}), "preprocess must be one for all candidates (vary its settings "
+         "one by one, as in preprocess.numbers), however: "),
+        ("preprocess.vocabulary", Vary(8, 16), "preprocess.vocabulary must be one for all candidates (the text is read "
+         "once for all of them), however: Vary(8, 16)."),
+        ("ensemble", Vary({"method": "mean"}, {"method": "greedy"}), "ensemble must be one for all candidates"),
         ("schedule", Vary({"name": "step"}), "schedule.step_size must be given, however: {'name': 'step'}."),
     ],
 )  # fmt: skip

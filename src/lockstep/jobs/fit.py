@@ -110,8 +110,8 @@ def enough_memory(spec: FitSpec) -> Iterator[None]:
             raise
         raise TrainingError(
             f"The networks must fit into memory, however they do not: {spec.model!r}, "
-            f"{spec.population.folds} folds × {spec.population.seeds} seeds, batches of {spec.training.batch_size}. "
-            "Lower one of these, or train some at a time with --members."
+            f"{spec.population.folds} folds × {spec.population.seeds} seeds. "
+            "Lower one of these or training.batch_size, or train some at a time with --members."
         ) from None
 
 

@@ -1,6 +1,7 @@
 """How the networks of a run become one model, as data."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from lockstep.spec.base import Frozen
 
@@ -14,5 +15,7 @@ class Ensemble(Frozen):
     lowest loss, ``greedy`` by selection with replacement (Caruana et al. 2004), ``stacked`` by a linear model on top
     (stacked generalisation, Wolpert 1992).
     """
+
+    fixed: ClassVar[Mapping[str, str]] = {"*": "it is what all of them become together"}
 
     method: Method = "mean"

@@ -25,7 +25,8 @@ class FitSpec(TrainSpec):
         **TrainSpec.fixed,
         "recipe": "it is what all their settings start from; vary model instead",
         "data": DataSpec.fixed["*"],
-        "ensemble": "it is what all candidates become together",
+        "preprocess": "vary its settings one by one, as in preprocess.numbers",
+        "ensemble": Ensemble.fixed["*"],
     }
 
     recipe: str = "mlp"

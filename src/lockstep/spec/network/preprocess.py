@@ -1,6 +1,7 @@
 """Preprocessing as data: raw columns, pixels, series or text to numbers."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +21,10 @@ class Preprocess(Frozen):
     of ``token_size``; so does each column of a table where the network reads those as tokens. ``max_tokens`` of a text
     are read: unless set, as many as 99 of 100 texts have, within 64 to 512.
     """
+
+    fixed: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("tokens", "vocabulary", "max_tokens"), "the text is read once for all of them"
+    )
 
     numbers: Literal["standard", "robust", "quantile", "piecewise"] = "standard"
     bins: int = Field(default=32, ge=2)
