@@ -209,8 +209,9 @@ def test_real_series_beat_guessing_in_a_few_epochs(tmp_path: Path, real_data: An
 
 
 def test_real_messages_are_told_apart_in_a_few_epochs(tmp_path: Path, real_data: Any) -> None:
+    settings = QUICK | {"preprocess.vocabulary": 2000}
     run = lockstep.fit(real_data("sms_spam") / "sms_spam.csv", target="type", recipe="mlp", folds=2, epochs=3,
-                       members=[0], out=tmp_path / "run", set=QUICK | {"preprocess.vocabulary": 2000}, quiet=True)  # fmt: skip
+                       members=[0], out=tmp_path / "run", set=settings, quiet=True)  # fmt: skip
     assert run.metrics["f1"]["value"] > 0.8
     assert "duplicates-test" not in {finding["code"] for finding in run.findings}
 

@@ -12,7 +12,9 @@ _DATA, _TRAINING, _RUN = "Data", "Training", "Run"
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="csv, tsv, parquet, npz, IDX (file or folder), or sklearn:NAME", show_default=False
+        metavar="DATA",
+        help="csv, tsv, parquet, npz, IDX, .ts, a folder of pictures by class, or sklearn:NAME",
+        show_default=False,
     ),
 ]
 Target = Annotated[str | None, typer.Option(help="The column to predict.", rich_help_panel=_DATA)]
