@@ -130,7 +130,7 @@ def data(rng: np.random.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
 
 
 def train(make: Callable[[], nn.Module], rows: Any, **settings: Any) -> lockstep.Result:
-    settings = {"epochs": 12, "seeds": 2, "seed": 3, "optimizer": lockstep.AdamW(lr=[1e-2, 3e-3])} | settings
+    settings = {"epochs": 6, "seeds": 2, "seed": 3, "optimizer": lockstep.AdamW(lr=[1e-2, 3e-3])} | settings
     return lockstep.train(
         lambda: make().double(), rows, rows, batch_size=12, clip_norm=1.0, quiet=True, device="cpu", **settings
     )
