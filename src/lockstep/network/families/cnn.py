@@ -10,6 +10,7 @@ from lockstep.errors import SpecError
 from lockstep.network.layers.activations import activation, settled
 from lockstep.network.layers.augment import Augment
 from lockstep.network.layers.convolution import MaskedBatchNorm, SequenceConv
+from lockstep.network.layers.images import ChannelsOutermost, ImageConv, ImageMax
 from lockstep.network.layers.initialise import initialise
 from lockstep.network.layers.linear import Linear
 from lockstep.network.layers.norms import norm
@@ -54,7 +55,7 @@ class ImageStage(nn.Sequential):
     """
 
     def __init__(self, spec: Cnn, channels: int, out_channels: int, kernel: int) -> None:
-        pool = [nn.MaxPool2d(spec.pool)] if spec.pool > 1 else []
+        pool = [ImageMax(spec.pool)] if spec.pool > 1 else []
         layers: list[nn.Module] = []
         for place in range(spec.convs):
             width, last = channels if place == 0 else out_channels, place == spec.convs - 1
@@ -63,7 +64,7 @@ class ImageStage(nn.Sequential):
             layers += image_norm(spec, out_channels)
             layers += [] if last and spec.residual else [activation(spec.activation, spec.slope)]
         if spec.residual:
-            around = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1, bias=False)
+            around = nn.Identity() if channels == out_channels else ImageConv(channels, out_channels, 1, bias=False)
             layers = [Around(nn.Sequential(*layers), around), activation(spec.activation, spec.slope), *pool]
         super().__init__(*layers)
 
@@ -98,14 +99,16 @@ class ImagePooling(nn.Module):
         return x.flatten(1)
 
 
-def image_conv(spec: Cnn, channels: int, out_channels: int, kernel: int) -> nn.Conv2d:
-    layer = nn.Conv2d(channels, out_channels, kernel, padding="same", bias=spec.norm != "batch")
+def image_conv(spec: Cnn, channels: int, out_channels: int, kernel: int) -> ImageConv:
+    layer = ImageConv(channels, out_channels, kernel, bias=spec.norm != "batch")
     initialise(layer, spec.init, spec.activation, spec.slope)
     return layer
 
 
 def image_norm(spec: Cnn, channels: int) -> list[nn.Module]:
     layer = norm(spec.norm, channels, groups=spec.groups, axes=2)
+    if isinstance(layer, nn.GroupNorm):
+        return [ChannelsOutermost(), layer]
     return [] if layer is None else [layer]
 
 
