@@ -20,9 +20,10 @@ def transformer(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  
             "The recipe transformer is for series, text and tables, however: images. Use --recipe cnn or mlp."
         )
     small = rows < 1_000
+    patch, stride = (16, 8) if kind == "forecast" else (1, None)  # pieces of a long context (Nie et al. 2023)
     return FitSpec(
         recipe="transformer",
-        model=Transformer(width=64, heads=4, layers=2, feedforward=128, dropout=0.2),
+        model=Transformer(width=64, heads=4, layers=2, feedforward=128, patch=patch, stride=stride, dropout=0.2),
         optimizer=AdamW(lr=1e-3, weight_decay=0.01),
         schedule=CosineWarmup(),
         training=Training(
