@@ -25,7 +25,7 @@ from lockstep.spec import (
     TrainSpec,
 )
 
-K, EPOCHS, STEPS = 4, 40, 25
+K, EPOCHS, STEPS = 3, 40, 25
 TOTAL = EPOCHS * STEPS
 Rng = np.random.Generator
 Numbers = dict[str, torch.Tensor]
@@ -91,8 +91,9 @@ def torchs_own(spec: Schedule, lr: float, optimizer: torch.optim.Optimizer) -> t
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")  # torch's own, in SequentialLR
-@pytest.mark.parametrize("kind", [SGD, Adam])
-@pytest.mark.parametrize("case", MAKE)
+@pytest.mark.parametrize(
+    ("case", "kind"), [(case, SGD) for case in MAKE] + [(case, Adam) for case in MAKE if case.startswith("one cycle")]
+)
 def test_every_rate_and_momentum_of_1000_steps_is_torchs(case: str, kind: type, rng: Rng) -> None:
     schedules, lrs = [MAKE[case](rng) for _ in range(K)], rng.uniform(0.01, 0.5, K).tolist()
     numbers = numbers_of(schedules, lrs)
