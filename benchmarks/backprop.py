@@ -23,7 +23,6 @@ from lockstep.engine.stack import Stack, lift
 from lockstep.engine.state import fresh_state
 from lockstep.engine.step import Numbers, Resident, make_step
 from lockstep.jobs.job import make_job
-from lockstep.jobs.plan import probe
 from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import progress
 from lockstep.network.losses import LOSSES
@@ -49,7 +48,7 @@ def network(D: int, H: int, C: int, p: float, activation: type[nn.Module], norm:
     )
 
 
-def stacked(stack: Stack, data: Resident, executor: str, batch: int) -> Callable[[], object]:
+def stacked(stack: Stack, objective: Objective, executor: str, batch: int) -> Callable[[], object]:
     """A step of the stack."""
     K, rule = len(stack.params), rule_for(AdamW())
     hyper = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}
@@ -57,8 +56,8 @@ def stacked(stack: Stack, data: Resident, executor: str, batch: int) -> Callable
     factors = rule.coefficients(numbers, torch.full((1, K), 1e-3, dtype=torch.float64), 5)
     keys = torch.randint(-(2**31), 2**31, (K, len(stack.dropouts)), dtype=torch.int32)
     now = Numbers({}, keys, {name: row[0][:, None].float() for name, row in factors.items()}, torch.ones(K))
-    gradients = EXECUTORS[executor].gradients(stack, Objective("cross_entropy", LOSSES["cross_entropy"], data))
-    step, state = make_step(stack, data, gradients, rule), fresh_state(stack, rule)
+    gradients = EXECUTORS[executor].gradients(stack, objective)
+    step, state = make_step(stack, objective.data, gradients, rule), fresh_state(stack, rule)
     return lambda: step(state, torch.randint(ROWS, (K, batch)), now)
 
 
@@ -94,7 +93,8 @@ def report(what: str, size: str, activation: type[nn.Module] = nn.ReLU, norm: ty
     modules = [network(D, H, C, p, activation, norm) for _ in range(K)]
     data = Resident((torch.randn(ROWS, D),), torch.randint(C, (ROWS,)))
     stack = lift(modules, CPU)
-    steps = {name: stacked(stack, data, name, batch) for name in EXECUTORS}
+    objective = Objective("cross_entropy", LOSSES["cross_entropy"], data)
+    steps = {name: stacked(stack, objective, name, batch) for name in EXECUTORS}
     best = fastest(steps | {"plain": plain(modules[0], data, batch)})
     eager, backprop, loop = (1e6 * best[name] / K for name in ("eager", "backprop", "plain"))
     loop *= K
@@ -108,10 +108,11 @@ def adult(path: Path) -> None:
     """The default fit's own step, with its preprocessing and embeddings."""
     with progress(quiet=True) as show:
         prepared = prepare(str(path), None, settings_of(None, (), target="class"), valid=None, test=None, show=show)
-        jobs = {name: make_job(prepared, "cpu", name) for name in EXECUTORS}
-    seconds = {name: min(probe(job)[0] for _ in range(3)) for name, job in jobs.items()}
-    K = len(jobs["eager"].networks)
-    eager, backprop = (1e6 * seconds[name] / K for name in EXECUTORS)
+        job = make_job(prepared, "cpu", "auto")
+    members = job.population.training
+    stack, objective = lift(job.networks, CPU), job.problem(members).objective
+    best = fastest({name: stacked(stack, objective, name, members[0].batch_size) for name in EXECUTORS})
+    eager, backprop = (1e6 * best[name] / len(members) for name in EXECUTORS)
     print(f"{'adult, the default fit':22}{eager:9.0f}{backprop:10.0f}{'':9}{eager / backprop:13.2f} ×")
 
 
