@@ -175,6 +175,15 @@ def test_rows_of_one_text_stand_on_one_side_and_the_vocabulary_knows_no_test_row
     assert len(known) == 40 - run.manifest["splits"]["test_rows"] // 2
 
 
+def test_texts_that_differ_in_unknown_words_alone_are_no_duplicates(tmp_path: Path, rng: Rng) -> None:
+    words = ["".join(rng.choice(list("abcdefgh"), 7)) for _ in range(120)]
+    frame = pl.DataFrame({"line": [f"this line ends with {word}" for word in words], "about": ["a", "b"] * 60})
+    frame.write_csv(tmp_path / "known.csv")
+    run, _ = fitted(tmp_path / "known.csv", "about", "mlp", tmp_path / "run", set={"preprocess.tokens": "word"})
+    assert len(run.schema.vocabulary.entries) < 120  # type: ignore[union-attr]
+    assert not {finding["code"] for finding in run.findings} & {"duplicates-test", "contradictory-rows"}
+
+
 def test_series_given_in_python_are_predicted_as_they_were_given(tmp_path: Path, rng: Rng) -> None:
     rows = [np.cumsum(rng.normal(row % 2, 1, (rng.integers(3, 9), 2)), axis=0) for row in range(30)]
     run = lockstep.fit(

@@ -134,10 +134,10 @@ def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
         findings.append(
             Finding(
                 severity="info" if repeated < 0.05 * len(texts) else "warning", code="duplicate-texts", subject=name,
-                what=f"{repeated:,} row{'s repeat' if repeated > 1 else ' repeats'} the text of another; "
-                "rows of one text stand on one side of a split.",
+                what=f"{repeated:,} row{'s repeat' if repeated > 1 else ' repeats'} the text of another.",
                 evidence=f"{len(texts):,} rows, {len(texts) - repeated:,} different texts (but for case and spaces)",
-                remedy="Nothing: scores are not flattered by it. Remove them if they are the same case twice.",
+                remedy="Nothing: where splits are drawn by chance, rows of one text stand on one side. Remove them if they "
+                "are the same case twice.",
             )
         )  # fmt: skip
     return findings

@@ -141,13 +141,16 @@ def prepare(
     ends = np.cumsum([len(source) for source in sources.values()])
     rows = {name: np.arange(end - len(sources[name]), end) for name, end in zip(sources, ends, strict=True)}
     groups, times = keys_of(sources.values(), spec.data)
-    content = same_text(encoded.inputs[0]) if schema.kind == "text" and groups is None and times is None else None
-    split = make_splits if content is None else partial(split_distinct, content=content)
+    content = same_text(encoded.inputs[0]) if schema.kind == "text" else None
+    free = groups is None and times is None
+    split = partial(split_distinct, content=content) if content is not None and free else make_splits
     splits = split(
         encoded.target, schema.task, folds=spec.population.folds, valid_size=spec.population.valid_size,
         test_size=spec.data.test_size, seed=spec.population.seed, groups=groups, times=times,
         valid_rows=rows.get("valid"), test_rows=rows.get("test"),
     )  # fmt: skip
+    # Unknown words look alike as tokens, so texts are compared as they are written.
+    compared = encoded if content is None else Encoded((content[:, None],), encoded.target)
     if schema.kind == "text":
         seen = np.unique(np.concatenate([part for fold in splits.folds for part in (fold.train, fold.valid)]))
         schema, encoded, learned = with_vocabulary(schema, encoded, seen, spec.preprocess)
@@ -155,7 +158,7 @@ def prepare(
     population = make_population(spec, [(fold.train, fold.valid) for fold in splits.folds])
     findings += [finding for other in others.values() for finding in (*other.findings, *cut_rows(other, schema))]
     findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
-    found = (*findings, *leaks, *check_rows(encoded, splits, schema), *check_groups(groups, splits, spec.data.group))
+    found = (*findings, *leaks, *check_rows(compared, splits, schema), *check_groups(groups, splits, spec.data.group))
     for finding in found:
         show.finding(finding)
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
