@@ -4,7 +4,7 @@
     python benchmarks/compare.py --rates [--epochs 10] [--data FILE --target COL]
 
 The first compares 4 activations × 5 optimisers × folds × seeds on adult (``$LOCKSTEP_DATA/adult/adult_train.csv``) by
-one call. The same networks one by one would take too long, so only ``--sample`` of them are trained alone, spread evenly
+one call. The same networks one by one would take too long, so ``--sample`` of them are trained alone, spread evenly
 over the population, and their mean time is multiplied: with the reading of the data and without it. The second sweeps
 each optimiser's rate over factors of its own one on a single split.
 """

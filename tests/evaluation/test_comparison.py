@@ -130,7 +130,7 @@ def test_the_same_one_row_in_every_fold_is_no_certainty():
     plain = corrected_t_test(one_row, test_over_train=0.5)
     assert (plain.low, plain.high) == (-0.01, -0.01)
     grained = corrected_t_test(one_row, test_over_train=0.5, grain=1 / 100)
-    # s² is at least .01 · .01, so the standard error is sqrt((1/3 + 1/2) · 1e-4), and t = -1.095 has 2 degrees of freedom
+    # s² is at least .01 · .01, so the standard error is sqrt((1/3 + 1/2) · 1e-4), and t = -1.095
     assert grained.statistic == pytest.approx(-1.0954, abs=1e-4)
     assert grained.low < 0 < grained.high
     scores = np.stack([np.full((3, 1), 0.9), np.full((3, 1), 0.89)])

@@ -128,7 +128,7 @@ def probability_best(
     covariance over the J observations of ``units``. Drawn ``draws`` times: a probability is off by 0.002 or so.
     Candidates that are equally good share. A candidate with a score that is not finite has probability 0, and the only
     one without has 1. NaN for all where there is none, or where one observation alone leaves the spread unknown.
-    ``grain`` is that of ``corrected_t_test``: it widens a candidate's difference to the best mean that varies too little.
+    ``grain`` is that of ``corrected_t_test``: it widens a difference to the best mean that varies too little.
     """
     observed = units(scores, test_over_train)
     candidates, J = observed.scores.shape
