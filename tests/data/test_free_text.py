@@ -19,8 +19,8 @@ from lockstep.data import (
     with_vocabulary,
 )
 from lockstep.data.vocabulary import PADDING, UNKNOWN, learn_vocabulary, tokenise
-from lockstep.errors import DataError, SpecError
-from lockstep.spec import DataSpec, Preprocess, Vary
+from lockstep.errors import DataError
+from lockstep.spec import DataSpec, Preprocess
 
 Rng = np.random.Generator
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "under", "over", "blue", "green", "table", "house", "quickly"]
@@ -162,11 +162,6 @@ def test_cut_empty_and_repeated_texts_are_said(rng: Rng) -> None:
     assert [finding.code for finding in findings] == ["empty-texts", "duplicate-texts", "texts-cut"]
     assert findings[1].what.startswith("1 row repeats")
     assert "59 of 60 rows" in findings[2].evidence
-
-
-def test_an_axis_of_vocabularies_is_refused(rng: Rng) -> None:
-    with pytest.raises(SpecError, match="All members read the same tokens"):
-        learned(sentences(rng), np.arange(60), vocabulary=Vary(10, 20))
 
 
 def test_an_empty_column_of_text_is_refused() -> None:

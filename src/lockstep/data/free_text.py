@@ -11,9 +11,8 @@ from lockstep.data.kinds import is_id_name
 from lockstep.data.raw import listing
 from lockstep.data.schema import Column, Schema, Vocabulary
 from lockstep.data.vocabulary import learn_vocabulary, token_counts, tokenise
-from lockstep.errors import DataError, SpecError
+from lockstep.errors import DataError
 from lockstep.findings import Finding
-from lockstep.spec.base import Vary
 from lockstep.spec.data import DataSpec
 from lockstep.spec.network import Preprocess
 
@@ -81,11 +80,6 @@ def with_vocabulary(
 ) -> tuple[Schema, Encoded, list[Finding]]:
     """The schema with a vocabulary learned from the texts of ``rows``, all rows as tokens, and what there is to say."""
     texts, name = encoded.inputs[0], schema.used_columns[0].name
-    if any(isinstance(setting, Vary) for setting in (spec.tokens, spec.vocabulary, spec.max_tokens)):
-        raise SpecError(
-            "All members read the same tokens, however preprocess.tokens, preprocess.vocabulary or "
-            "preprocess.max_tokens is an axis. Fit once for each."
-        )
     findings = check_texts(texts, name)
     vocabulary = learn_vocabulary(list(texts[rows]), spec.tokens, spec.vocabulary, spec.max_tokens)
     return (
@@ -136,8 +130,8 @@ def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
                 severity="info" if repeated < 0.05 * len(texts) else "warning", code="duplicate-texts", subject=name,
                 what=f"{repeated:,} row{'s repeat' if repeated > 1 else ' repeats'} the text of another.",
                 evidence=f"{len(texts):,} rows, {len(texts) - repeated:,} different texts (but for case and spaces)",
-                remedy="Nothing: where splits are drawn by chance, rows of one text stand on one side. Remove them if they "
-                "are the same case twice.",
+                remedy="Nothing: where splits are drawn by chance, rows of one text stand on one side. Remove them if "
+                "they are the same case twice.",
             )
         )  # fmt: skip
     return findings
