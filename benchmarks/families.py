@@ -49,8 +49,8 @@ def mnist(root: Path) -> None:
 
 def japanese_vowels(root: Path) -> None:
     for recipe in ("rnn", "transformer", "cnn"):
-        data = root / "ucr" / "JapaneseVowels_TRAIN.ts"
-        fit(data, f"JapaneseVowels {recipe}", "accuracy", recipe=recipe, test=root / "ucr" / "JapaneseVowels_TEST.ts", seeds=5)  # fmt: skip
+        data, test = (root / "ucr" / f"JapaneseVowels_{part}.ts" for part in ("TRAIN", "TEST"))
+        fit(data, f"JapaneseVowels {recipe}", "accuracy", recipe=recipe, test=test, seeds=5)
 
 
 def gun_point(root: Path) -> None:
@@ -112,14 +112,13 @@ def lockstep_split(labels: np.ndarray, texts: list[str]) -> tuple[np.ndarray, np
 
 
 def ett(root: Path) -> None:
-    """12, 4 and 4 months; every column less its mean over its spread in training; the next 96 hours from the last 336."""
+    """12, 4 and 4 months; each column in units of its spread in training; the next 96 hours from the last 336."""
     data = {"data.time": "date", "data.horizon": 96, "data.context": 336, "data.parts": [8640, 2880, 2880]}
     for recipe in ("perceptron", "mlp"):
         run = fit(root / "ett" / "ETTh1.csv", f"ETTh1 {recipe}", "mse", recipe=recipe, set=data)
         simple = run.evaluation["baseline"]
-        print(
-            f"{'':<40} mse       {simple['metrics']['mse']:.4f} by {simple['what']}; MAE {run.metrics['mae']['value']:.4f}"
-        )
+        print(f"{'':<40} mse       {simple['metrics']['mse']:.4f} by {simple['what']}")
+        print(f"{'':<40} mae       {run.metrics['mae']['value']:.4f}")
 
 
 def sms(root: Path) -> None:

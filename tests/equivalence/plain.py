@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lockstep.engine.population import Member, Population
+from lockstep.engine.population import Member
 from lockstep.engine.streams import batch_rows
 from lockstep.network.layers.augment import Augment, changed
 from lockstep.spec import SGD, Adam, AdamW, Constant, CosineAnnealingLR
@@ -114,7 +114,7 @@ def torch_schedule(spec, optimizer, epochs):
             return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.T_max or epochs, spec.eta_min)
 
 
-def train_plainly(module: nn.Module, member: Member, population: Population, inputs, y, loss) -> PlainResult:
+def train_plainly(module: nn.Module, member: Member, inputs, y, loss) -> PlainResult:
     """Train ``module`` as ``member`` would be, the way a course text writes it."""
     module = copy.deepcopy(module)
     masks = give_masks(module, member.seed)

@@ -130,7 +130,7 @@ def test_in_float64_every_member_has_the_weights_of_a_plain_torch_loop_after_200
     assert len(population.members) == 24
     assert population.members[0].steps * 40 == 200
     for position, member in enumerate(population.members):
-        plain = train_plainly(modules[position], member, population, setting[3].inputs, setting[3].targets, setting[5])
+        plain = train_plainly(modules[position], member, setting[3].inputs, setting[3].targets, setting[5])
         done = fused.finished[position]
         assert done.best_epoch == plain.best_epoch
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9
@@ -151,7 +151,7 @@ def test_in_float32_losses_follow_a_plain_torch_loop_over_30_steps(case, executo
     population, modules, _, history = run(*setting)
     assert population.members[0].steps * 6 == 30
     for position, member in enumerate(population.members):
-        plain = train_plainly(modules[position], member, population, setting[3].inputs, setting[3].targets, setting[5])
+        plain = train_plainly(modules[position], member, setting[3].inputs, setting[3].targets, setting[5])
         own = history.filter(history["member"] == member.index).sort("epoch")
         np.testing.assert_allclose(own["train_loss"], plain.train_losses, rtol=1e-4)
         # A bias in front of a batch norm has gradient zero, Adam turns its round-off into drift, and the running mean
@@ -167,7 +167,7 @@ def test_members_stop_early_at_the_epoch_at_which_they_would_stop_alone(case, ex
     stopped = [done.epochs for done in fused.finished]
     assert len(set(stopped)) > 1, "the case must be one in which members stop at different times"
     for position, member in enumerate(population.members):
-        plain = train_plainly(modules[position], member, population, setting[3].inputs, setting[3].targets, setting[5])
+        plain = train_plainly(modules[position], member, setting[3].inputs, setting[3].targets, setting[5])
         done = fused.finished[position]
         assert (done.epochs, done.best_epoch) == (len(plain.train_losses), plain.best_epoch)
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9
@@ -186,7 +186,7 @@ def test_candidates_that_differ_in_structure_and_numbers_end_where_plain_torch_e
     data, loss = rest[2], rest[4]
     for position in np.random.default_rng().choice(len(population.members), 12, replace=False).tolist():
         member = population.members[position]
-        plain = train_plainly(modules[position], member, population, data.inputs, data.targets, loss)
+        plain = train_plainly(modules[position], member, data.inputs, data.targets, loss)
         done = fused.finished[position]
         assert (done.epochs, done.best_epoch) == (member.spec.training.epochs, plain.best_epoch)
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9

@@ -13,7 +13,6 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import lockstep
-from lockstep.engine.population import Population
 
 ROWS, T, CLASSES = 48, 5, 3
 
@@ -155,7 +154,7 @@ def test_every_member_ends_where_a_plain_torch_loop_ends_and_where_it_ends_alone
         torch.manual_seed(member.seed)
         module = make().double()
         twice = [torch.cat([x, x]) for x in inputs], torch.cat([y, y])
-        plain = train_plainly(module, member, Population(together.members, (0,)), *twice, F.cross_entropy)
+        plain = train_plainly(module, member, *twice, F.cross_entropy)
         assert distance(together.member(member.index), plain.best) < 1e-9
     alone = train(make, rows, members=[2])
     assert distance(alone.member(2), together.member(2).state_dict()) < 1e-9
@@ -177,8 +176,8 @@ def test_in_float32_an_lstm_trains_member_by_member_says_why_and_follows_a_plain
     for member in result.members:
         torch.manual_seed(member.seed)
         twice = [torch.cat([part, part]) for part in rows[0]], torch.cat([y, y])
-        module, population = RecurrentOfTwo(nn.LSTM), Population(result.members, (0,))
-        plain = train_plainly(module, member, population, *twice, F.cross_entropy)
+        module = RecurrentOfTwo(nn.LSTM)
+        plain = train_plainly(module, member, *twice, F.cross_entropy)
         own = result.history.filter(member=member.index)
         np.testing.assert_allclose(own["train_loss"], plain.train_losses, rtol=1e-4)
         np.testing.assert_allclose(own["valid_loss"], plain.valid_losses, rtol=1e-4)

@@ -183,7 +183,7 @@ def test_after_200_steps_a_member_has_the_weights_it_has_alone_and_in_a_plain_to
         own, losses = member.spec.loss, PLAIN[spec.loss.name]
         *_, alone = run(spec, inputs, y, members=(index,))
         plain = train_plainly(
-            modules[index], member, population, data.inputs, data.targets, lambda z, t: losses(z, t, own)  # noqa: B023
+            modules[index], member, data.inputs, data.targets, lambda z, t: losses(z, t, own)  # noqa: B023
         )  # fmt: skip
         assert distance(fused.module(index).state_dict(), alone.module(0).state_dict()) < 1e-9
         assert fused.finished[index].best_epoch == plain.best_epoch

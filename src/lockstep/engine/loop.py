@@ -203,9 +203,7 @@ def validate(
     return torch.stack(losses), torch.stack(metrics)
 
 
-def monitored(
-    training: Training, name: str, train_loss: Tensor, valid_loss: Tensor, valid_metric: Tensor
-) -> Tensor:
+def monitored(training: Training, name: str, train_loss: Tensor, valid_loss: Tensor, valid_metric: Tensor) -> Tensor:
     """What decides which epoch is best, ``[K]``, smaller is better."""
     if training.monitor == "train_loss":
         return train_loss.to(valid_loss)

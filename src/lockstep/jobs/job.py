@@ -65,7 +65,7 @@ def make_job(prepared: Prepared, device_name: str, executor: str) -> Job:
         loss = losses[members[0].candidate]
         numbers = loss_numbers(
             members, networks[0], device,
-            scale=spreads(prepared, members) if schema.task == "regression" else None,
+            scale=None if schema.classes else spreads(prepared, members),
             class_weights=class_weights(prepared, members),
         )  # fmt: skip
         return Problem(resident, LOSSES[loss], loss, numbers, executor=executor)
@@ -75,7 +75,12 @@ def make_job(prepared: Prepared, device_name: str, executor: str) -> Job:
 
 
 def spreads(prepared: Prepared, members: Sequence[Member]) -> NDArray[np.float64]:
-    """The spread ``[K]`` of the target among each member's training rows, 1 where it is constant."""
+    """The spread ``[K]`` of the target among each member's training rows, 1 where it is constant.
+
+    Of a forecast ``[K, C, 1]``, each column's own.
+    """
+    if prepared.schema.kind == "forecast":
+        return np.tile([[column.std] for column in prepared.schema.columns], (len(members), 1, 1))
     found = np.array([np.std(prepared.target[member.train_rows]) for member in members])
     return np.where(found > 0, found, 1.0)
 
