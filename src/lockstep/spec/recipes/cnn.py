@@ -5,6 +5,7 @@ from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
 from lockstep.spec.network import Augment, Cnn
 from lockstep.spec.optimizers import AdamW
+from lockstep.spec.recipes import windows
 from lockstep.spec.schedules import CosineWarmup
 from lockstep.spec.training import Population, Training
 
@@ -43,11 +44,13 @@ def cnn(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (the tas
                 "The recipe cnn is for images, series and text, however: a table, whose columns have no neighbours. "
                 "Use --recipe mlp or transformer."
             )
+    ahead = kind == "forecast"
+    series = Training(epochs=100 if rows < 1_000 else 30, batch_size=16 if rows < 1_000 else 64)
     return FitSpec(
         recipe="cnn",
         model=Cnn(channels=(32, 64, 64), kernel=(7, 5, 3), residual=True, pool=1, pooling="mean_max", dropout=0.2),
         optimizer=AdamW(lr=3e-3, weight_decay=0.01),
         schedule=CosineWarmup(),
-        training=Training(epochs=100 if rows < 1_000 else 30, batch_size=16 if rows < 1_000 else 64),
-        population=population,
+        training=windows.TRAINING if ahead else series,
+        population=windows.population(rows) if ahead else population,
     )

@@ -4,6 +4,7 @@ from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
 from lockstep.spec.network import Mlp, Preprocess
 from lockstep.spec.optimizers import AdamW
+from lockstep.spec.recipes import windows
 from lockstep.spec.training import Population, Training
 
 
@@ -32,8 +33,8 @@ def forecast(rows: int) -> FitSpec:
         recipe="mlp",
         model=Mlp(hidden=(256, 256), activation="gelu", norm="none", dropout=0.3),
         optimizer=AdamW(lr=3e-4, weight_decay=0.01),
-        training=Training(epochs=20, batch_size=64, patience=3),
-        population=Population(folds=1, seeds=3, valid_size=0.1 if rows >= 10_000 else 0.2),
+        training=windows.TRAINING,
+        population=windows.population(rows),
     )
 
 

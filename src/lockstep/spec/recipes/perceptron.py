@@ -4,6 +4,7 @@ from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
 from lockstep.spec.network import Perceptron, Preprocess
 from lockstep.spec.optimizers import Adam
+from lockstep.spec.recipes import windows
 from lockstep.spec.training import Population, Training
 
 STEPS, BATCH = 500, 4096
@@ -23,8 +24,8 @@ def perceptron(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (
             recipe="perceptron",
             model=Perceptron(),
             optimizer=Adam(lr=1e-3),
-            training=Training(epochs=20, batch_size=64, patience=3),
-            population=Population(folds=1, seeds=3, valid_size=0.1 if rows >= 10_000 else 0.2),
+            training=windows.TRAINING,
+            population=windows.population(rows),
         )
     return FitSpec(
         recipe="perceptron",

@@ -5,6 +5,7 @@ from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
 from lockstep.spec.network import Rnn
 from lockstep.spec.optimizers import AdamW
+from lockstep.spec.recipes import windows
 from lockstep.spec.schedules import CosineWarmup
 from lockstep.spec.training import Population, Training
 
@@ -20,6 +21,15 @@ def rnn(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (the tas
             f"Use --recipe {'mlp or transformer' if kind == 'table' else 'cnn or mlp'}."
         )
     small = rows < 1_000
+    if kind == "forecast":
+        return FitSpec(
+            recipe="rnn",
+            model=Rnn(cell="gru", hidden=64, bidirectional=False, pooling="last", dropout=0.1),
+            optimizer=AdamW(lr=1e-3, weight_decay=0.01),
+            schedule=CosineWarmup(),
+            training=windows.TRAINING,
+            population=windows.population(rows),
+        )
     return FitSpec(
         recipe="rnn",
         model=Rnn(cell="gru", hidden=64, pooling="max", dropout=0.3),
