@@ -40,14 +40,14 @@ demo: setup
 	@echo "The report: $(CURDIR)/runs/demo/report.html"
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/test_readme.py
+	$(BIN)/python -m pytest tests/test_readme.py tests/test_course.py -n auto --maxprocesses 4 --dist loadfile
 
 format: setup
 	$(BIN)/ruff check --fix .

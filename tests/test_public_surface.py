@@ -44,4 +44,4 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_the_recipes_can_be_asked_for() -> None:
-    assert [recipe.name for recipe in lockstep.recipes()] == ["mlp"]
+    assert [recipe.name for recipe in lockstep.recipes()] == ["perceptron", "mlp", "cnn", "rnn", "transformer"]

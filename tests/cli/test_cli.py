@@ -249,7 +249,9 @@ def test_plan_prints_each_choice_with_its_reason(jobs: Any, capsys: pytest.Captu
 
 def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("recipes") == 0
-    assert capsys.readouterr().out.startswith("mlp  multi-layer perceptron")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["perceptron", "mlp", "cnn", "rnn", "transformer"]
+    assert lines[1].split("  ")[-1].startswith("multi-layer perceptron")
 
 
 def test_runs_are_listed_with_how_far_they_got(
