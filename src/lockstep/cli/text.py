@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+FLATTERS = "flatters a little: each chose its own best epoch on these rows"
+
 
 def count(number: int, noun: str) -> str:
     """``1 finding``, ``32,561 rows``."""
@@ -66,7 +68,7 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     own = (metrics.get("out_of_fold") or {}).get(headline)
     if own and own.get("std") is not None and metrics.get("rows") != "out-of-fold":
         lines.append(
-            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {spread(own['std'])} "
-            "(flatters a little: each chose its own best epoch on these rows)"
+            f"One network alone, out of fold: {headline} {number(own['mean'])} ± {spread(own['std'])}"
+            + ("" if metrics.get("monitor") == "train_loss" else f" ({FLATTERS})")
         )
     return lines

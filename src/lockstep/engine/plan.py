@@ -43,8 +43,10 @@ def make_plan(
     stacks = len(stackable(modules, [kinds(member) for member in population.training]))
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
     dtype = str(next(modules[0].parameters()).dtype).removeprefix("torch.")
-    # weights, gradient, best weights and two moments at most; the rows once
-    megabytes = (5 * sum(sizes) * 4 + sum(x.nbytes for x in (*data.inputs, data.targets))) / 1e6
+    # weights, gradient, best weights and two moments, maybe an average; the rows once, also where windows share them
+    copies = 5 + any(member.spec.training.ema is not None for member in population.training)
+    stored = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in (*data.inputs, data.targets)}
+    megabytes = (copies * sum(sizes) * 4 + sum(stored.values())) / 1e6
     choices = (
         Choice("device", device.type, why_device(device)),
         *executor_choices(executors(population, modules, problem)),

@@ -98,6 +98,7 @@ def metrics(
     return {
         **measured(task, prepared.schema.classes, target[judged.rows], judged.prediction, groups),
         "rows": judged.kind,
+        "monitor": prepared.spec.training.monitor,
         "members": table,
         "baseline": {"what": simple.what, "metrics": simple.metrics},
     }

@@ -134,6 +134,7 @@ def metrics(
     return {
         **measured(schema, target[judged.rows], judged.prediction, prepared.groups[judged.rows]),
         "rows": judged.kind,
+        "monitor": prepared.spec.training.monitor,
         "members": table,
         "baseline": {"what": best, "metrics": simple[best]},
     }

@@ -52,6 +52,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "is_test": run.metrics.get("rows") == "test",
         "n_rows": fmt.count(run.metrics.get("n_rows")),
         "interval_how": str(run.metrics.get("interval") or ""),
+        "flatters": run.metrics.get("monitor") != "train_loss",
         "baseline_what": str((run.metrics.get("baseline") or {}).get("what") or ""),
         "leaderboard": scores.leaderboard(run, members),
         "training": curves,

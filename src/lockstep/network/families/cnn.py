@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lockstep.errors import SpecError
-from lockstep.network.layers.activations import activation, settled
+from lockstep.network.layers.activations import activation
 from lockstep.network.layers.augment import Augment
 from lockstep.network.layers.convolution import MaskedBatchNorm, SequenceConv
 from lockstep.network.layers.images import ChannelsOutermost, ImageConv, ImageMax
@@ -42,7 +42,7 @@ def image_cnn(spec: Cnn, shape: Grid) -> tuple[nn.Module, int]:
     inputs = (shape.channels, *spec.channels)
     stages = [ImageStage(spec, *sizes) for sizes in zip(inputs, spec.channels, spec.kernels, strict=False)]
     per_channel = {"mean": 1, "max": 1, "mean_max": 2, "flatten": height * width}[spec.pooling]
-    body = nn.Sequential(*changes, *stages, ImagePooling(spec.pooling), nn.Dropout(settled(spec.dropout)))
+    body = nn.Sequential(*changes, *stages, ImagePooling(spec.pooling), nn.Dropout(spec.dropout))
     return body, spec.channels[-1] * per_channel
 
 
@@ -155,7 +155,7 @@ class SequenceCnn(nn.Module):
             alone = [SequenceStage(spec, channels, widths[0], kernel) for kernel in spec.kernels]
             self.branches = nn.ModuleList(nn.ModuleList([stage]) for stage in alone)
         self.pooling = spec.pooling
-        self.dropout = nn.Dropout(settled(spec.dropout))
+        self.dropout = nn.Dropout(spec.dropout)
         self.width = widths[-1] * len(self.branches) * (2 if spec.pooling == "mean_max" else 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from torch import Tensor, nn
 
-from lockstep.network.layers.activations import settled
 from lockstep.network.layers.pooling import masked_max, masked_mean
 from lockstep.network.layers.recurrent import Recurrent
 from lockstep.network.shapes import Sequence
@@ -19,13 +18,13 @@ class Reader(nn.Module):
 
     def __init__(self, spec: Rnn, features: int) -> None:
         super().__init__()
-        rate = settled(spec.dropout)
+        rate = spec.dropout
         self.recurrent = Recurrent(
             spec.cell, features, spec.hidden, layers=spec.layers, bidirectional=spec.bidirectional,
             nonlinearity=spec.nonlinearity, dropout=rate,
         )  # fmt: skip
         if spec.cell == "lstm":
-            self.recurrent.forget_bias(settled(spec.forget_bias))
+            self.recurrent.forget_bias(spec.forget_bias)
         self.pooling = spec.pooling
         self.dropout = nn.Dropout(rate) if rate > 0 else nn.Identity()
 

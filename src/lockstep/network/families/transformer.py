@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lockstep.errors import SpecError
-from lockstep.network.layers.activations import activation, settled
+from lockstep.network.layers.activations import activation
 from lockstep.network.layers.attention import SelfAttention
 from lockstep.network.layers.linear import Linear
 from lockstep.network.layers.pooling import masked, masked_mean
@@ -59,9 +59,9 @@ class Block(nn.Module):
 
     def __init__(self, spec: Transformer, rotary: Rotary | None) -> None:
         super().__init__()
-        rate = settled(spec.dropout)
+        rate = spec.dropout
         self.self_attn = SelfAttention(
-            spec.width, spec.heads, dropout=settled(spec.attention_dropout), rotary=rotary
+            spec.width, spec.heads, dropout=spec.attention_dropout, rotary=rotary
         )  # fmt: skip
         self.linear1 = Linear(spec.width, spec.feedforward)
         self.linear2 = Linear(spec.feedforward, spec.width)

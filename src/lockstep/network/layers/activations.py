@@ -27,9 +27,3 @@ def activation(name: str, slope: float = 0.01) -> nn.Module:
     if name == "leaky_relu":
         return nn.LeakyReLU(slope)
     return ACTIVATIONS[name]()
-
-
-def settled(number: float) -> float:
-    """A number of a candidate's spec, in which nothing is left to vary."""
-    assert isinstance(number, float | int), number
-    return float(number)
