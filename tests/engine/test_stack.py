@@ -292,10 +292,30 @@ def test_a_tensor_that_is_no_buffer_stays_its_own_members() -> None:
     assert len(list(lift_groups(shared, torch.device("cpu")))) == 1
 
 
+def test_a_parameter_in_a_plain_list_stays_its_own_members() -> None:
+    def gained(by: float) -> nn.Module:
+        module = nn.Linear(2, 2)
+        module.gains = [nn.Parameter(torch.tensor([by]))]  # type: ignore[assignment]
+        return module
+
+    assert structure(gained(2.0)) == structure(gained(2.0))
+    assert structure(gained(2.0)) != structure(gained(3.0))
+
+
 def test_functions_compare_by_what_they_close_over() -> None:
     def scaled(by: float) -> nn.Module:
         module = nn.Linear(2, 2)
         module.scale = lambda x: x * by  # type: ignore[assignment]
+        return module
+
+    assert structure(scaled(2.0)) == structure(scaled(2.0))
+    assert structure(scaled(2.0)) != structure(scaled(3.0))
+
+
+def test_functions_compare_by_the_defaults_of_what_goes_by_name_alone() -> None:
+    def scaled(by: float) -> nn.Module:
+        module = nn.Linear(2, 2)
+        module.scale = lambda x, *, by=by: x * by  # type: ignore[assignment]
         return module
 
     assert structure(scaled(2.0)) == structure(scaled(2.0))

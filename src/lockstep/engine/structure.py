@@ -66,7 +66,9 @@ def settings(module: nn.Module) -> tuple[tuple[str, object], ...]:
     """What one module holds beside its parameters, buffers and submodules."""
     if isinstance(module, DROPOUTS):
         return ()
-    return tuple((name, said(value)) for name, value in vars(module).items() if name not in _TORCHS_OWN)
+    # torch's recurrent layers list their parameters a second time
+    known = _TORCHS_OWN | {"_flat_weights"} if isinstance(module, nn.RNNBase) else _TORCHS_OWN
+    return tuple((name, said(value)) for name, value in vars(module).items() if name not in known)
 
 
 def said(value: object) -> object:
@@ -86,7 +88,7 @@ def plain(value: object) -> object:
             return value
         case torch.dtype() | torch.device():
             return value
-        case nn.Parameter() | weakref.ref():  # torch's recurrent layers hold their parameters a second time
+        case weakref.ref():  # as torch's recurrent layers hold to their parameters
             return None
         case Tensor():
             return plain(value.detach().cpu().numpy())
@@ -95,7 +97,7 @@ def plain(value: object) -> object:
         case FunctionType():
             closed = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
             cells = tuple(plain(cell.cell_contents) for name, cell in closed if name != "__class__")
-            return (value.__code__, plain(value.__defaults__), cells)
+            return (value.__code__, plain(value.__defaults__), plain(value.__kwdefaults__), cells)
         case partial():
             return (plain(value.func), plain(value.args), plain(value.keywords))
         case property():
