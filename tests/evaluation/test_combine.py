@@ -115,6 +115,22 @@ def test_stacking_knows_every_class_also_when_its_rows_lack_one(rng):
     assert out[:, 2].max() < 0.01
 
 
+def test_stacking_of_three_classes_is_that_of_two_where_its_rows_have_only_two(rng):
+    target, predictions = classes(rng)
+    some = target != 1
+    stack = combine("stacked", "multiclass", target[some], predictions[:, some])
+    x = features("multiclass", predictions[:, some])
+    theirs = LogisticRegression(max_iter=1000).fit(x, target[some]).predict_proba(x)
+    out = stack(predictions[:, some])
+    np.testing.assert_allclose(out[:, [0, 2]] / out[:, [0, 2]].sum(axis=1, keepdims=True), theirs, atol=1e-9)
+    assert out[:, 1].max() < 0.01
+
+
+def test_stacking_on_rows_of_one_class_is_the_mean(rng):
+    _, predictions = classes(rng, models=2, count=2)
+    assert combine("stacked", "binary", np.zeros(300, dtype=int), predictions) == mean_of(2)
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_combination_comes_back_from_what_is_kept_of_it(rng, task, method):

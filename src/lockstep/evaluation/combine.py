@@ -66,7 +66,8 @@ def combine(method: Method, task: Task, target: NDArray[Any], predictions: NDArr
     """The combination that ``method`` makes of ``predictions`` ``[M, N, …]`` on rows with these targets ``[N]``.
 
     ``weighted`` minimises the log loss (squared error) over all weights; ``greedy`` is Caruana et al. 2004; ``stacked``
-    is Wolpert's stacked generalisation (1992) with a logistic (ridge) regression. One model alone is itself.
+    is Wolpert's stacked generalisation (1992) with a logistic (ridge) regression. One model alone is itself; of
+    rows of one class there is no logistic regression, and ``stacked`` is the mean.
     """
     if method == "mean" or len(predictions) == 1:
         return mean_of(len(predictions))
@@ -75,6 +76,8 @@ def combine(method: Method, task: Task, target: NDArray[Any], predictions: NDArr
             return Weighted(tuple(best_weights(task, target, predictions).tolist()))
         case "greedy":
             return Weighted(tuple(greedy_weights(task, target, predictions).tolist()))
+    if task != "regression" and len(np.unique(target)) == 1:
+        return mean_of(len(predictions))
     return stacked(task, target, predictions)
 
 
@@ -154,6 +157,8 @@ def stacked(task: Task, target: NDArray[Any], predictions: NDArray[Any]) -> Stac
     logistic = LogisticRegression(max_iter=1000).fit(x, target)
     coefficients, intercepts = logistic.coef_, logistic.intercept_
     if task == "multiclass":  # a class that these rows lack keeps the least chance
+        if len(logistic.classes_) == 2:  # one row of log-odds, of the second class
+            coefficients, intercepts = (np.concatenate([-one / 2, one / 2]) for one in (coefficients, intercepts))
         full, offsets = np.zeros((classes, x.shape[1])), np.full(classes, np.log(LEAST))
         full[logistic.classes_], offsets[logistic.classes_] = coefficients, intercepts
         coefficients, intercepts = full, offsets
