@@ -56,6 +56,8 @@ def test_python_says_them_as_lists_axes_arrays_and_pieces() -> None:
         ("optimizer.name", "optimizer"),
         ("schedule.name", "schedule"),
         ("model", "model"),
+        ("family", "model"),
+        ("model.family", "model"),
         ("epochs", "training.epochs"),
         ("model.dropout", "model.dropout"),
     ],
@@ -75,9 +77,16 @@ def test_a_setting_is_found_by_its_path_or_its_last_part(key: str, path: str) ->
             "patience must name one setting, however: schedule.patience and training.patience.",
         ),
         (["activation"], "An axis is key=value,value, however: 'activation'. For example: activation=relu,gelu"),
-        (["lr=0.1,0.1"], "An axis must hold values, and each once, however: lr has [0.1, 0.1]."),
+        (["lr=0.1,,0.2"], "An axis is key=value,value, however: 'lr=0.1,,0.2'."),
+        (["lr=0.1,0.1"], "An axis must hold each value once, however: lr has 0.1 twice."),
+        (["hidden=8x8,4,8x8"], "An axis must hold each value once, however: hidden has [8, 8] twice."),
         (["lr=0.1", "lr=0.2"], "A setting must be varied once, however: lr twice. Give all its values together."),
-        (["lr=log:0:1:3"], "A sweep is log:from:to:count (both above 0) or lin:from:to:count, however: lr=log:0:1:3."),
+        (["lr=0.1,1", "optimizer.lr=2,3"], "A setting must be varied once, however: optimizer.lr twice."),
+        (
+            ["lr=log:0:1:3"],
+            "A sweep is log:from:to:count (both ends above 0) or lin:from:to:count, with a count of 2 or more, "
+            "however: lr=log:0:1:3.",
+        ),
         (["lr=log:1e-4:1e-1"], "A sweep is log:from:to:count"),
         (["lr=lin:0:1:1"], "A sweep is log:from:to:count"),
         (

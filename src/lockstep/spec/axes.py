@@ -25,7 +25,7 @@ def parse_axes(vary: Mapping[str, Any] | Sequence[str]) -> Axes:
         vary = [vary]
     if not isinstance(vary, Mapping):
         pairs = [assignment.partition("=") for assignment in vary]
-        if wrong := [assignment for assignment, (key, *_, text) in zip(vary, pairs, strict=True) if not (key and text)]:
+        if wrong := [said for said, (key, *_, text) in zip(vary, pairs, strict=True) if not (key and _no_gap(text))]:
             raise SpecError(f"An axis is key=value,value, however: {wrong[0]!r}. {EXAMPLE}.")
         keys = [key.strip() for key, *_ in pairs]
         if twice := [key for key in keys if keys.count(key) > 1]:
@@ -34,12 +34,16 @@ def parse_axes(vary: Mapping[str, Any] | Sequence[str]) -> Axes:
     return {key: _distinct(key, _values(key, said)) for key, said in vary.items()}
 
 
+def _no_gap(text: str) -> bool:
+    return all(part.strip() for part in text.split(","))
+
+
 def _values(key: str, said: Any) -> list[Any]:
     match said:
         case str() if said.startswith(("log:", "lin:")):
             return sweep(key, said)
         case str():
-            return [_value(part) for part in said.split(",") if part.strip()]
+            return [_value(part) for part in said.split(",")]
         case Vary(values=values):
             return list(values)
         case Mapping() | bool() | int() | float() | None:
@@ -56,8 +60,13 @@ def _value(text: str) -> Any:
 
 
 def _distinct(key: str, values: list[Any]) -> list[Any]:
-    if not values or any(values.count(value) > 1 for value in values):
-        raise SpecError(f"An axis must hold values, and each once, however: {key} has {values}. {EXAMPLE}.")
+    if not values:
+        raise SpecError(f"An axis must hold values, however: {key} has none. {EXAMPLE}.")
+    seen: list[Any] = []  # a value may be a list, which no set takes
+    for value in values:
+        if value in seen:
+            raise SpecError(f"An axis must hold each value once, however: {key} has {value!r} twice. {EXAMPLE}.")
+        seen.append(value)
     return values
 
 
@@ -73,7 +82,8 @@ def sweep(key: str, text: str) -> list[float]:
         assert scale == "lin" or (low > 0 and high > 0)
     except (ValueError, IndexError, AssertionError):
         raise SpecError(
-            f"A sweep is log:from:to:count (both above 0) or lin:from:to:count, however: {key}={text}. {EXAMPLE}."
+            "A sweep is log:from:to:count (both ends above 0) or lin:from:to:count, with a count of 2 or more, "
+            f"however: {key}={text}. {EXAMPLE}."
         ) from None
     shares = [i / (count - 1) for i in range(count)]
     inner = [low * (high / low) ** t if scale == "log" else low + (high - low) * t for t in shares]
@@ -85,7 +95,12 @@ def with_axes(spec: FitSpec, axes: Axes, given: Mapping[str, Any]) -> FitSpec:
 
     Optimisers, schedules and models are named; an optimiser then has a rate of its own, unless one was given.
     """
-    whole = {resolve(key, spec): values for key, values in axes.items()}
+    whole: dict[str, list[Any]] = {}
+    for key, values in axes.items():
+        path = resolve(key, spec)
+        if path in whole:
+            raise SpecError(f"A setting must be varied once, however: {path} twice. Give all its values together.")
+        whole[path] = values
     for path in sorted(whole, key=lambda path: "." in path):  # pieces first: other settings may be theirs
         values = [chosen(path, value, spec, given) if path in TAGS else value for value in whole[path]]
         spec = spec.override({path: {"vary": values}}) if path in TAGS else spec.replace(path, Vary(*values))
@@ -98,6 +113,8 @@ def resolve(key: str, spec: FitSpec) -> str:
     piece, _, last = key.rpartition(".")
     if key == "loss":
         return "loss.name"
+    if key == "family":
+        return "model"
     if key in TAGS or TAGS.get(piece) == last:
         return piece or key
     if key in known:
