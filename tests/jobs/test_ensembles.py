@@ -98,3 +98,18 @@ def test_the_weights_are_those_of_the_out_of_fold_predictions(tmp_path):
     expected = combine("greedy", "binary", target, np.stack(models))
     assert list(expected.weights) == pytest.approx(run.manifest["ensemble"]["combination"]["weights"])
     assert np.isfinite(score("binary", target, expected(np.stack(models)))["log_loss"])
+
+
+def test_a_candidate_that_lacks_a_network_is_left_out_of_the_combination(tmp_path):
+    """Of three candidates one was trained on a single fold: the two others are combined all the same."""
+    table = some_patients(300)
+    settings = {"ensemble.method": "weighted", "optimizer.lr": [1e-2, 1e-3, 1e-4]}
+    run = fitted(tmp_path, table, members=[0, 1, 2, 3, 4], set=settings)
+    kept = run.manifest["ensemble"]
+    assert [model["members"] for model in kept["models"]] == [[0, 1], [2, 3]]
+    assert list(run.model.networks) == [0, 1, 2, 3]
+    weights = np.array(kept["combination"]["weights"])
+    each = run.model.member_predictions(run.inputs(table))
+    models = np.stack([each[:2].mean(axis=0), each[2:].mean(axis=0)])
+    np.testing.assert_allclose(run.predict_proba(table), np.tensordot(weights, models, axes=1), rtol=1e-6)
+    assert len(run.evaluation["members"]) == 5

@@ -41,6 +41,11 @@ class Combined:
     rows: Rows
     prediction: Floats
 
+    @property
+    def members(self) -> set[int]:
+        """The indices of all networks that are combined."""
+        return {member for model in self.models for member in model}
+
 
 def models_of(members: Sequence[Member]) -> dict[tuple[int, int], list[int]]:
     """The positions of the networks of each (candidate, seed)."""
@@ -51,15 +56,16 @@ def models_of(members: Sequence[Member]) -> dict[tuple[int, int], list[int]]:
 
 
 def combined(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats], method: Method) -> Combined | None:
-    """The combination of all candidates and seeds. None for the mean, for one model alone, and where one lacks a fold.
+    """The combination of all candidates and seeds that have a network for every fold. None for the mean, and where
+    there are no two such.
 
     ``own`` are the members' predictions on their own validation rows.
     """
     if method == "mean":
         return None
-    groups = list(models_of(members).values())
     folds = {member.fold: member.valid_rows for member in members}
-    if len(groups) < 2 or any({members[p].fold for p in group} != set(folds) for group in groups):
+    groups = [group for group in models_of(members).values() if {members[p].fold for p in group} == set(folds)]
+    if len(groups) < 2:
         return None
     count = len(prepared.target)
     each = [out_of_fold([own[p] for p in group], [members[p].valid_rows for p in group], count) for group in groups]

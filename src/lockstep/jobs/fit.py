@@ -157,10 +157,12 @@ def finish(
     winner = compared["winner"] if compared else None
     winner = best_candidate(history.frame()) if winner is None else winner
     mixed = combined(job.prepared, members, own, job.prepared.spec.ensemble.method)
-    chosen = [place for place, member in enumerate(members) if mixed or member.candidate == winner]
+    used = mixed.members if mixed else {member.index for member in members if member.candidate == winner}
+    chosen = [place for place, member in enumerate(members) if member.index in used]
     shipped = [members[place] for place in chosen]
     indices = [member.index for member in shipped]
-    model = everyone.combined(mixed.models, mixed.combination) if mixed else everyone.only(indices)
+    model = everyone.only(indices)
+    model = model.combined(mixed.models, mixed.combination) if mixed else model
     judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen], mixed)
     folder.write_history(history.frame())
     metrics = assess.metrics(job.prepared, everyone, members, judged, own, averaged=[] if mixed else indices)

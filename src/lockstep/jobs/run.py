@@ -101,7 +101,7 @@ class Run:
         """The networks that are the model, and how they are one.
 
         Of several candidates, those of the one that ``comparison`` ranks first (without a comparison, of the lowest
-        validation loss), or all of them where ``ensemble.method`` combines them. Of a run that was cut off, with the
+        validation loss), or those that ``ensemble.method`` combines. Of a run that was cut off, with the
         best weights of its last checkpoint.
         """
         if self._folder.complete:
@@ -118,10 +118,11 @@ class Run:
         specs = [spec for _, spec in candidates(self.spec)]
         kept = self.manifest.get("ensemble") or {}
         models, combination = read_record(kept) if "combination" in kept else ((), None)
+        combined = {member for members in models for member in members}
         networks = {
             member: load_network(specs[candidate_of[member]], self.schema, own, member)
             for member, own in weights.items()
-            if combination or candidate_of[member] == chosen
+            if (member in combined if combination else candidate_of[member] == chosen)
         }
         if not networks:
             raise RunError(f"The run at {self.path} has no usable network: no member got through its first epoch.")
