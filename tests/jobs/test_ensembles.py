@@ -113,3 +113,17 @@ def test_a_candidate_that_lacks_a_network_is_left_out_of_the_combination(tmp_pat
     models = np.stack([each[:2].mean(axis=0), each[2:].mean(axis=0)])
     np.testing.assert_allclose(run.predict_proba(table), np.tensordot(weights, models, axes=1), rtol=1e-6)
     assert len(run.evaluation["members"]) == 5
+
+
+def test_without_test_rows_the_importance_of_a_column_is_what_shuffling_it_costs_the_combination(tmp_path):
+    """Not what the mean is worse than the combination: a column of noise costs nothing."""
+    rng = np.random.default_rng()
+    x = rng.normal(size=(400, 2))
+    ill = (x[:, 0] + 0.3 * rng.normal(size=400) > 0).astype(int)
+    run = lockstep.fit(
+        x, ill, epochs=6, folds=2, test_size=0, out=tmp_path / "run", quiet=True,
+        set=SMALL | {"ensemble.method": "greedy", "optimizer.lr": [1e-2, 1e-9]},
+    )  # fmt: skip
+    found = json.loads((run.path / "analysis.json").read_text())["importance"]["features"]
+    worth = {feature["name"]: feature["mean"] for feature in found}
+    assert abs(worth["x1"]) < 0.05 < 0.2 < worth["x0"]

@@ -160,21 +160,17 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
     rows = judged.rows[sample]
     inputs = prepared.inputs(rows)
     names = [column.name for column in schema.used_columns]
-    weights = np.ones((len(members), len(rows)))
+    own = None
     if judged.kind != "test":  # a row is then predicted by the members that did not train on it
-        weights = np.array([np.isin(rows, member.valid_rows) for member in members]).astype(np.float64)
-    weights /= weights.sum(axis=0)
+        own = np.array([np.isin(rows, member.valid_rows) for member in members])
 
     def without(feature: int, order: NDArray[np.int64]) -> Floats:
-        predictions = model.member_predictions(shuffled(inputs, schema, names[feature], order))
-        if judged.kind == "test":
-            return model.together(predictions)
-        return np.asarray((predictions * weights.reshape(*weights.shape, *(1,) * (predictions.ndim - 2))).sum(axis=0))
+        changed = shuffled(inputs, schema, names[feature], order)
+        return model.together(model.member_predictions(changed), own)
 
     repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // len(names)))  # wide tables: fewer
-    features = permutation_importance(
-        without, names, task, prepared.target[rows], judged.prediction[sample], repeats=repeats
-    )
+    whole = model.together(model.member_predictions(inputs), own)
+    features = permutation_importance(without, names, task, prepared.target[rows], whole, repeats=repeats)
     return {
         "metric": LOSS[task],
         "rows": judged.kind,

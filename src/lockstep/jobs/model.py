@@ -59,13 +59,18 @@ class Model:
         """The model of the same networks by another combination."""
         return replace(self, models=models, combination=combination)
 
-    def together(self, predictions: Floats) -> Floats:
-        """What the networks say as one, given what each of them says ``[K, N, …]``."""
+    def together(self, predictions: Floats, asked: NDArray[np.bool_] | None = None) -> Floats:
+        """What the networks say as one, given what each of them says ``[K, N, …]``.
+
+        ``asked`` ``[K, N]`` are those whose word counts on each row, at least one of each of ``models``; all unless
+        given.
+        """
         if self.combination is None:
-            return average(predictions)
+            return average_of(predictions, asked)
         place = {member: position for position, member in enumerate(self.networks)}
         groups = [[place[member] for member in members] for members in self.models]
-        return self.combination(np.stack([average(predictions[group]) for group in groups]))
+        each = [average_of(predictions[own], None if asked is None else asked[own]) for own in groups]
+        return self.combination(np.stack(each))
 
     def member_predictions(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """Every member's probabilities ``[K, N, C]``, numbers ``[K, N]`` or forecasts ``[K, N, C, H]``."""
@@ -89,6 +94,14 @@ class Model:
         starts = range(0, max(len(inputs[0]), 1), PREDICTED_AT_ONCE)
         parts = [[x[start : start + PREDICTED_AT_ONCE] for x in inputs] for start in starts]
         return np.concatenate([self.together(self.member_predictions(part)) for part in parts])
+
+
+def average_of(predictions: Floats, asked: NDArray[np.bool_] | None) -> Floats:
+    """Each row's mean ``[N, …]`` over those of its predictions ``[K, N, …]`` that are ``asked`` ``[K, N]`` for."""
+    if asked is None:
+        return average(predictions)
+    share = asked / asked.sum(axis=0)
+    return np.asarray(np.einsum("kn...,kn->n...", predictions, share))
 
 
 def target_offset(schema: Schema) -> float:
