@@ -127,3 +127,22 @@ def test_a_file_too_short_to_look_back_on_is_an_error_with_the_count(run):
 def test_test_rows_of_their_own_are_refused_with_what_to_do(tmp_path):
     with pytest.raises(SpecError, match=r"last rows of its own table.*data\.parts"):
         lockstep.fit(hourly(100), set=SMALL | {"data.group": "note"}, out=tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("side", ["valid", "test"])
+def test_rows_in_memory_to_be_judged_on_are_refused_as_files_are(tmp_path, side):
+    with pytest.raises(SpecError, match=r"last rows of its own table.*data\.parts"):
+        lockstep.fit(hourly(100), set=SMALL, out=tmp_path / "run", quiet=True, **{side: hourly(50)})
+
+
+def test_parts_are_one_split_within_the_table(tmp_path):
+    with pytest.raises(SpecError, match=r"data\.parts are one split.*folds=3"):
+        lockstep.fit(hourly(200), set=SMALL | {"data.parts": [100, 50, 50]}, folds=3, out=tmp_path / "run", quiet=True)
+    with pytest.raises(DataError, match=r"at most the 200 rows.*however: 210"):
+        lockstep.fit(hourly(200), set=SMALL | {"data.parts": [100, 50, 60]}, out=tmp_path / "run", quiet=True)
+
+
+def test_a_target_without_any_value_is_said_to_be_empty(tmp_path):
+    table = hourly(100).with_columns(nothing=pl.lit(None, dtype=pl.Float64))
+    with pytest.raises(DataError, match=r"nothing of .* is empty"):
+        lockstep.fit(table, target="nothing", set=SMALL, out=tmp_path / "run", quiet=True)

@@ -65,7 +65,9 @@ def read_timeline(raw: RawTable, spec: DataSpec, names: tuple[str, ...] = ()) ->
             columns.append(numbers.to_numpy()[order])
             taken.append(name)
         elif names:
-            raise DataError(f"A forecast needs numbers, however {name} of {raw.origin} holds words. Choose another.")
+            empty = clean(frame[find_column(frame.columns, name, "The target")], (*USUAL_MISSING, *spec.missing))
+            what = "is empty" if empty.null_count() == len(empty) else "holds words"
+            raise DataError(f"A forecast needs numbers, however {name} of {raw.origin} {what}. Choose another.")
     if not taken:
         raise DataError(f"A forecast needs a column of numbers, however {raw.origin} has none: {listing(wanted)}.")
     values, filled = without_gaps(np.stack(columns, axis=1), taken)
@@ -221,8 +223,10 @@ def time_splits(
     ``parts`` are the rows of training, validation and test (what lies behind them is left alone), else the last
     ``test_size`` of the rows are for test, and before these the last ``valid_size`` for validation. A window belongs to
     the part in which all of its target lies, and may look back into the part before. ``folds`` > 1 chain forward.
-    Raises ``DataError`` where a part holds no window.
+    Raises ``DataError`` where a part holds no window, and where ``parts`` are more rows than there are.
     """
+    if sum(parts) > rows:
+        raise DataError(f"data.parts must be at most the {rows:,} rows of the table, however: {sum(parts):,} in all.")
     if parts:
         train_end, valid_end, end = (int(edge) for edge in np.cumsum(parts))
     else:

@@ -50,14 +50,24 @@ def forecast_schema(timeline: Timeline, time: str | None, horizon: int, context:
     )  # fmt: skip
 
 
+def check_own_table(*others: Any) -> None:
+    """Other rows have no place in a forecast. Raises ``SpecError``."""
+    if any(other is not None for other in others):
+        raise SpecError(
+            "A forecast is judged on the last rows of its own table, however valid, test or data.group is set. Unset "
+            "it; data.parts=TRAIN,VALID,TEST says how many rows each part has."
+        )
+
+
 def prepare_forecast(raw: Raw, spec: FitSpec) -> Prepared:
     """The windows of ``raw``, split by time. Raises ``DataError`` and ``SpecError``."""
     data = spec.data
     assert data.horizon is not None
-    if data.valid or data.test or data.group:
+    check_own_table(data.valid, data.test, data.group)
+    if data.parts and spec.population.folds > 1:
         raise SpecError(
-            "A forecast is judged on the last rows of its own table, however data.valid, data.test or data.group is "
-            "set. Unset it; data.parts=TRAIN,VALID,TEST says how many rows each part has."
+            "data.parts are one split and folds are several, however both are asked for: "
+            f"folds={spec.population.folds}. Leave one of them out."
         )
     if not isinstance(raw, RawTable):
         raise DataError(f"A forecast (data.horizon) needs a table, however {raw.origin} is none. Unset data.horizon.")

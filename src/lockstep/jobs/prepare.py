@@ -30,7 +30,7 @@ from lockstep.data import (
 from lockstep.engine.population import Population, make_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
-from lockstep.jobs.forecast import prepare_forecast
+from lockstep.jobs.forecast import check_own_table, prepare_forecast
 from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display
 from lockstep.optim import unfinished
@@ -102,6 +102,7 @@ def prepare(
     show.phase("Reading the data")
     raw = read(x, data_spec, y)
     if data_spec.horizon is not None:
+        check_own_table(valid, test)
         recipe = find_recipe(str(settings.get("recipe", "mlp")))
         spec = filled(recipe.make("forecast", "forecast", len(raw)), settings, axes)
         check_ensemble(spec, "forecast")
