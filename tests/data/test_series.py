@@ -137,6 +137,11 @@ def test_a_list_of_series_and_nan_behind_the_end_say_the_same(rng: Rng) -> None:
     same(series((listed.x, y), SERIES), rows)
 
 
+def test_a_list_may_hold_a_series_without_any_step(rng: Rng) -> None:
+    rows = [np.zeros((0, 2)), *ragged(rng)]
+    same(series(rows, None, np.arange(13) % 2), rows)
+
+
 @pytest.mark.parametrize("lengths", [np.full(12, 7), np.full(11, 3), np.full(12, 2.5), np.full(12, -1)])
 def test_lengths_that_do_not_fit_are_refused(tmp_path: Path, lengths: np.ndarray) -> None:
     np.savez(tmp_path / "s.npz", x=np.zeros((12, 6, 2)), y=np.arange(12) % 2, lengths=lengths)

@@ -175,7 +175,7 @@ def series_of_rows(source: Sequence[Any], y: Any, origin: str) -> RawSeries:
     """A list of arrays [T_i, C] (or [T_i], of one channel) as series."""
     rows = [as_array(row) for row in source]
     numeric = [row for row in rows if row is not None and row.dtype.kind in "biuf"]
-    steps = [row.reshape(len(row), -1).astype(np.float64) for row in numeric]
+    steps = [row.reshape(len(row), int(np.prod(row.shape[1:]))).astype(np.float64) for row in numeric]
     widths = sorted({row.shape[1] for row in steps})
     if len(steps) < len(rows) or len(widths) != 1:
         raise DataError(
