@@ -166,6 +166,8 @@ def verdict(
         text = (
             f"{name} has the best {value}; one network of each cannot tell that from chance. Give more folds or seeds."
         )
+    elif not worse and not alike:
+        text = f"{name} ({value}) is the only one whose networks all stayed finite."
     elif not worse:
         found = "." if short else f": {name} has the best mean ({value}), and no other is worse by more than chance."
         text = f"No difference that this data can show{found}"
