@@ -146,3 +146,33 @@ def test_a_target_without_any_value_is_said_to_be_empty(tmp_path):
     table = hourly(100).with_columns(nothing=pl.lit(None, dtype=pl.Float64))
     with pytest.raises(DataError, match=r"nothing of .* is empty"):
         lockstep.fit(table, target="nothing", set=SMALL, out=tmp_path / "run", quiet=True)
+
+
+def test_columns_far_from_zero_are_forecast_as_those_near_it(tmp_path):
+    """float32 tells numbers about 1e9 apart by 64, many times the spread here."""
+    table, far = hourly(300), 1e9
+    made = [
+        lockstep.fit(
+            table.with_columns(pl.col("load") + level), target="load", recipe="perceptron", epochs=3, set=SMALL,
+            out=tmp_path / f"{level:.0f}", quiet=True,
+        )
+        for level in (0.0, far)
+    ]  # fmt: skip
+    near, away = made
+    assert away.metrics["mse"]["value"] == pytest.approx(near.metrics["mse"]["value"], rel=1e-3)
+    moved = table.with_columns(pl.col("load") + far)
+    np.testing.assert_allclose(away.predict(moved) - far, near.predict(table), atol=0.05)
+    assert lockstep.evaluate(away, moved.tail(60))["metrics"]["mse"]["value"] == pytest.approx(
+        lockstep.evaluate(near, table.tail(60))["metrics"]["mse"]["value"], rel=1e-3
+    )
+    lockstep.predict(away.path, moved, tmp_path / "next.parquet")
+    np.testing.assert_allclose(pl.read_parquet(tmp_path / "next.parquet")["load"], away.predict(moved)[:, 0])
+    shown = json.loads((away.path / "analysis.json").read_text())["forecast"]["examples"][0]
+    assert np.abs(np.array(shown["before"] + shown["actual"] + shown["forecast"]) - far - 100).max() < 30
+
+
+def test_numbers_that_are_infinite_are_refused_with_their_row(tmp_path):
+    table = hourly(100).with_columns(load=pl.when(pl.col("load") == pl.col("load").max()).then(np.inf).otherwise(0.0))
+    row = int(table["load"].arg_max()) + 1
+    with pytest.raises(DataError, match=rf"column load .* infinite value inf in row {row}\b"):
+        lockstep.fit(table, set=SMALL, out=tmp_path / "run", quiet=True)

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lockstep.data.columns import check_finite
 from lockstep.data.encoded import Encoded
 from lockstep.data.raw import RawTable, listing
 from lockstep.data.schema import Schema
@@ -28,13 +29,13 @@ MONTH, YEAR = 28 * 86_400.0, 365 * 86_400.0
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """``values`` ``[T, C]`` float32 of the columns ``names``, in order of ``times`` ``[T]`` (seconds, or row numbers).
+    """``values`` ``[T, C]`` float64 of the columns ``names``, in order of ``times`` ``[T]`` (seconds, or row numbers).
 
     ``labels`` ``[T]`` are the times as they were spelled, ``step`` the usual one between two rows, ``period`` how many
     rows make the usual season (1: none known). ``clock`` says whether times are dates.
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
     times: NDArray[np.float64]
     labels: tuple[str, ...]
     names: tuple[str, ...]
@@ -50,7 +51,8 @@ def read_timeline(raw: RawTable, spec: DataSpec, names: tuple[str, ...] = ()) ->
     """The rows of ``raw`` in order of time. ``names`` are the columns wanted, () all that hold numbers.
 
     The time column is ``data.time``, else the first column of dates, else the order of the rows. Gaps in a column are
-    filled with the value before. Raises ``DataError`` for a time twice or missing, and for columns without numbers.
+    filled with the value before. Raises ``DataError`` for a time twice or missing, for columns without numbers, and for
+    numbers that are infinite or enormous.
     """
     frame = raw.frame
     time = find_column(frame.columns, spec.time, "data.time") if spec.time else first_dates(frame, spec)
@@ -62,6 +64,7 @@ def read_timeline(raw: RawTable, spec: DataSpec, names: tuple[str, ...] = ()) ->
     for name in wanted:
         numbers = as_numbers(frame[find_column(frame.columns, name, "The target")], spec)
         if numbers is not None:
+            check_finite(numbers, np.arange(len(numbers)), raw.origin)
             columns.append(numbers.to_numpy()[order])
             taken.append(name)
         elif names:
@@ -74,9 +77,7 @@ def read_timeline(raw: RawTable, spec: DataSpec, names: tuple[str, ...] = ()) ->
     step = float(np.median(np.diff(times[order]))) if len(times) > 1 else 1.0
     labels = as_text(frame[time])[order].to_list() if time else [str(row) for row in range(len(times))]
     period = season(step) if clock else 1
-    ready = Timeline(
-        values.astype(np.float32), times[order], tuple(map(str, labels)), tuple(taken), step, period, clock
-    )
+    ready = Timeline(values, times[order], tuple(map(str, labels)), tuple(taken), step, period, clock)
     return ready, [*findings, *filled]
 
 
@@ -178,6 +179,11 @@ def windows(values: NDArray[np.float32], context: int, horizon: int) -> Encoded:
     return Encoded((views[..., :context],), views[..., context:])
 
 
+def without_offsets(values: NDArray[np.float64], schema: Schema) -> NDArray[np.float32]:
+    """``values`` ``[T, C]`` less each column's offset: far from zero, float32 would round its spread away."""
+    return (values - [column.offset for column in schema.columns]).astype(np.float32)
+
+
 def encode_timeline(raw: RawTable, schema: Schema, *, with_target: bool) -> Encoded:
     """The windows of ``raw`` that have something after them; without target, the one window that ends with it.
 
@@ -193,9 +199,10 @@ def encode_timeline(raw: RawTable, schema: Schema, *, with_target: bool) -> Enco
             f"A forecast needs the last {forecast.context:,} rows{' and what came after them' if with_target else ''}, "
             f"{needed:,} in all, however {raw.origin} has {len(timeline):,}. Give more rows before these."
         )
+    values = without_offsets(timeline.values, schema)
     if with_target:
-        return windows(timeline.values, forecast.context, forecast.horizon)
-    return Encoded((timeline.values[-forecast.context :].T[None],), None)
+        return windows(values, forecast.context, forecast.horizon)
+    return Encoded((values[-forecast.context :].T[None],), None)
 
 
 def times_ahead(raw: RawTable, schema: Schema) -> pl.Series:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from lockstep.data import Encoded, Raw, RawTable, Schema
+from lockstep.data.columns import measured as measured_column
 from lockstep.data.schema import Column, Forecast
-from lockstep.data.timeline import Timeline, first_dates, naive, read_timeline, time_splits, windows
+from lockstep.data.timeline import Timeline, first_dates, naive, read_timeline, time_splits, windows, without_offsets
 from lockstep.engine.population import Member
 from lockstep.errors import DataError, SpecError
 from lockstep.evaluation import HEADLINE, average, bootstrap, resamples_used, score
@@ -31,16 +33,19 @@ def usual_context(horizon: int, rows: int) -> int:
     return max(2, min(round(3.5 * horizon), rows // 4))
 
 
+def forecast_column(name: str, values: NDArray[np.float64]) -> Column:
+    """A column with its statistics over ``values`` ``[T]``, and the offset that keeps float32 exact enough."""
+    column = measured_column(pl.Series(values), {"name": name, "kind": "number"})
+    if column.kind == "constant":
+        level = float(values[0])
+        return Column(name=name, kind="number", distinct=1, low=level, high=level, mean=level, std=1.0, offset=level)
+    return column.model_copy(update={"scale": 1.0, "std": column.std or 1.0})
+
+
 def forecast_schema(timeline: Timeline, time: str | None, horizon: int, context: int, train: Rows) -> Schema:
     """What the table holds, with each column's statistics over the rows that the first fold trains on."""
-    seen = timeline.values[: int(train.max()) + context + horizon].astype(np.float64)
-    columns = tuple(
-        Column(
-            name=name, kind="number", distinct=len(np.unique(own)), low=float(own.min()), high=float(own.max()),
-            mean=float(own.mean()), std=float(own.std()) or 1.0,
-        )
-        for name, own in zip(timeline.names, seen.T, strict=True)
-    )  # fmt: skip
+    seen = timeline.values[: int(train.max()) + context + horizon]
+    columns = tuple(forecast_column(name, own) for name, own in zip(timeline.names, seen.T, strict=True))
     return Schema(
         kind="forecast", task="forecast", target=", ".join(timeline.names), columns=columns, rows=len(timeline),
         forecast=Forecast(
@@ -74,20 +79,26 @@ def prepare_forecast(raw: Raw, spec: FitSpec) -> Prepared:
     spec = spec.replace("data.time", data.time or first_dates(raw.frame, data))
     timeline, findings = read_timeline(raw, spec.data, wanted_columns(raw, data.target))
     context = data.context or usual_context(data.horizon, len(timeline))
-    encoded = windows(timeline.values, context, data.horizon)
     splits = time_splits(
         len(timeline), context, data.horizon, folds=spec.population.folds, valid_size=spec.population.valid_size,
         test_size=data.test_size, parts=data.parts or (),
     )  # fmt: skip
     schema = forecast_schema(timeline, spec.data.time, data.horizon, context, splits.folds[0].train)
+    encoded = windows(without_offsets(timeline.values, schema), context, data.horizon)
     spec = spec.replace("data.target", ",".join(timeline.names)).replace("data.context", context)
     blocks = np.arange(len(encoded)) // data.horizon
     return Prepared(spec, schema, (raw,), encoded, splits, blocks, tuple(findings))
 
 
+def offsets(schema: Schema) -> Floats:
+    """What was taken off each column in float64 before float32 saw it, ``[C, 1]``; put back for a reader."""
+    return np.array([[column.offset] for column in schema.columns], dtype=np.float64)
+
+
 def in_units(schema: Schema, values: NDArray[Any]) -> Floats:
-    """Values ``[…, C, H]`` in units in which columns can be averaged: each less its training mean, over its spread."""
-    centre = np.array([[column.mean] for column in schema.columns], dtype=np.float64)
+    """Values ``[…, C, H]`` (less the offsets) in units in which columns can be averaged: each less its training mean,
+    over its spread."""
+    centre = np.array([[column.mean] for column in schema.columns], dtype=np.float64) - offsets(schema)
     spread = np.array([[column.std] for column in schema.columns], dtype=np.float64)
     return np.asarray((values - centre) / spread)
 
@@ -190,9 +201,9 @@ def analysis(prepared: Prepared, judged: Judged) -> dict[str, Any]:
             "examples": [
                 {
                     "column": column.name,
-                    "before": inputs[n, c, -back:].tolist(),
-                    "actual": target[n, c].tolist(),
-                    "forecast": judged.prediction[n, c].tolist(),
+                    "before": (inputs[n, c, -back:] + column.offset).tolist(),
+                    "actual": (target[n, c] + column.offset).tolist(),
+                    "forecast": (judged.prediction[n, c] + column.offset).tolist(),
                 }
                 for c, column in enumerate(schema.columns)
                 for n in shown

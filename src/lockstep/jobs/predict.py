@@ -54,5 +54,5 @@ def forecast_frame(run: Run, data: Any) -> pl.DataFrame:
     raw = run.read(data)
     assert isinstance(raw, RawTable)
     (ahead,) = run.model.predict(encode(raw, run.schema, with_target=False).inputs)
-    columns = {column.name: ahead[c] for c, column in enumerate(run.schema.columns)}
+    columns = {column.name: ahead[c] + column.offset for c, column in enumerate(run.schema.columns)}
     return pl.DataFrame([times_ahead(raw, run.schema)]).with_columns(**columns)

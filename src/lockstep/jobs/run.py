@@ -14,6 +14,7 @@ from lockstep.engine.train import pick_device
 from lockstep.errors import RunError
 from lockstep.evaluation import LOSS
 from lockstep.jobs.ensemble import read_record
+from lockstep.jobs.forecast import offsets
 from lockstep.jobs.model import Floats, Model, best_candidate, load_network
 from lockstep.network.heads import loss_for
 from lockstep.runs import RunFolder, open_run
@@ -139,7 +140,7 @@ class Run:
         """Labels in the type of the target, or numbers, ``[N]``; of a forecast the rows after ``data``, ``[H, C]``."""
         prediction = self.model.predict(self.inputs(data))
         if self.schema.kind == "forecast":
-            return np.asarray(prediction[0].T)
+            return np.asarray((prediction[0] + offsets(self.schema)).T)
         return self.schema.labels(prediction.argmax(1)) if self.schema.classes else prediction
 
     def inputs(self, data: Any) -> tuple[NDArray[Any], ...]:
