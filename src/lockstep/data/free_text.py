@@ -89,12 +89,6 @@ def with_vocabulary(
     )
 
 
-def cut_texts(texts: NDArray[np.object_], schema: Schema) -> list[Finding]:
-    """A finding where some texts have more tokens than are read."""
-    assert schema.vocabulary is not None
-    return _cut(token_counts(texts, schema.vocabulary), schema.vocabulary, schema.used_columns[0].name)
-
-
 def _cut(counts: NDArray[np.int64], vocabulary: Vocabulary, name: str) -> list[Finding]:
     longer = int((counts > vocabulary.steps).sum())
     if not longer:

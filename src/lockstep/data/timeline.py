@@ -31,13 +31,12 @@ MONTH, YEAR = 28 * 86_400.0, 365 * 86_400.0
 class Timeline:
     """``values`` ``[T, C]`` float64 of the columns ``names``, in order of ``times`` ``[T]`` (seconds, or row numbers).
 
-    ``labels`` ``[T]`` are the times as they were spelled, ``step`` the usual one between two rows, ``period`` how many
-    rows make the usual season (1: none known). ``clock`` says whether times are dates.
+    ``step`` is the usual one between two rows, ``period`` how many rows make the usual season (1: none known).
+    ``clock`` says whether times are dates.
     """
 
     values: NDArray[np.float64]
     times: NDArray[np.float64]
-    labels: tuple[str, ...]
     names: tuple[str, ...]
     step: float
     period: int
@@ -75,9 +74,8 @@ def read_timeline(raw: RawTable, spec: DataSpec, names: tuple[str, ...] = ()) ->
         raise DataError(f"A forecast needs a column of numbers, however {raw.origin} has none: {listing(wanted)}.")
     values, filled = without_gaps(np.stack(columns, axis=1), taken)
     step = float(np.median(np.diff(times[order]))) if len(times) > 1 else 1.0
-    labels = as_text(frame[time])[order].to_list() if time else [str(row) for row in range(len(times))]
     period = season(step) if clock else 1
-    ready = Timeline(values, times[order], tuple(map(str, labels)), tuple(taken), step, period, clock)
+    ready = Timeline(values, times[order], tuple(taken), step, period, clock)
     return ready, [*findings, *filled]
 
 

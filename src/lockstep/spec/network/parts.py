@@ -53,8 +53,4 @@ Rate = Annotated[Number, in_range(least=0, below=1)]
 Width = Annotated[int, Field(ge=1)]
 
 
-def widths(value: Any) -> Any:
-    return integers(value)
-
-
-Widths = Annotated[tuple[Width, ...], BeforeValidator(widths)]
+Widths = Annotated[tuple[Width, ...], BeforeValidator(integers)]
