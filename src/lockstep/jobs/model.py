@@ -24,10 +24,16 @@ PREDICTED_AT_ONCE = 65_536  # rows: every member's predictions are held for so m
 
 
 def best_candidate(history: pl.DataFrame) -> int:
-    """The candidate whose members have the lowest validation loss, each at its own best, on average."""
-    found = history.filter(pl.col("valid_loss").is_not_nan()).group_by("candidate", "member").agg(pl.min("valid_loss"))
-    mean = found.group_by("candidate").agg(pl.mean("valid_loss")).sort("valid_loss", "candidate")
-    return int(mean["candidate"][0]) if mean.height else int(history["candidate"].min() or 0)  # type: ignore[arg-type]
+    """The candidate whose members have the lowest validation loss, each at its own best, on average.
+
+    One with a member that never had a loss comes after those without.
+    """
+    loss = pl.col("valid_loss").fill_nan(None)
+    each = history.group_by("candidate", "member").agg(loss.min())
+    ranked = each.group_by("candidate").agg(
+        failed=pl.col("valid_loss").is_null().sum(), mean=pl.col("valid_loss").mean()
+    )
+    return int(ranked.sort("failed", "mean", "candidate", nulls_last=True)["candidate"][0])
 
 
 @dataclass(frozen=True, eq=False)
