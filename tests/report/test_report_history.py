@@ -2,6 +2,7 @@ import polars as pl
 import pytest
 
 from lockstep.report import history
+from lockstep.report.training_charts import epoch_axis
 
 
 def frame(members: int = 2, epochs: int = 4, **columns: float) -> pl.DataFrame:
@@ -45,6 +46,20 @@ def test_a_member_gone_wrong_leaves_gaps_and_does_not_end_the_mean() -> None:
     assert curves.members["train_loss"][-1] is None
     assert curves.mean["epoch"] == [1, 2, 3, 4]
     assert curves.mean["networks"] == [1, 1, 1, 1]
+
+
+def test_metrics_of_two_kinds_are_not_drawn_on_one_axis() -> None:
+    watched = pl.when(pl.col("member") == 0).then(pl.lit("rmse")).otherwise(pl.lit("mae"))
+    curves = history.prepare(frame().with_columns(metric=watched), {}, {})
+    assert curves.metric == ""
+    assert set(curves.members["valid_metric"]) == {None}
+    assert curves.mean["valid_loss"] == pytest.approx([2.5, 1.5, 2 / 3 + 0.5, 1.0], rel=1e-3)
+
+
+@pytest.mark.parametrize(("epochs", "values"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3])])
+def test_few_epochs_have_a_tick_each(epochs: int, values: list[int]) -> None:
+    assert epoch_axis(epochs)["axis"]["values"] == values
+    assert "values" not in epoch_axis(40)["axis"]
 
 
 def test_a_long_history_is_thinned_and_keeps_first_and_last_epochs() -> None:

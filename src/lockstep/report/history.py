@@ -45,7 +45,12 @@ def by_column(frame: pl.DataFrame) -> Columns:
 
 
 def prepare(history: pl.DataFrame, labels: dict[int, tuple[str, str]], best_epochs: dict[int, int]) -> Curves:
-    """The curves of a history; ``labels`` gives (who, candidate) per member, ``best_epochs`` its best epoch."""
+    """The curves of a history; ``labels`` gives (who, candidate) per member, ``best_epochs`` its best epoch.
+
+    Members of several losses may have been watched by several metrics; no axis has room for both, and none is drawn.
+    """
+    if "metric" in history.columns and history["metric"].n_unique() > 1:
+        history = history.drop("metric", "valid_metric")
     members = history["member"].unique().sort().to_list()
     who = {m: labels.get(m, (f"network {m}", ""))[0] for m in members}
     candidate = {m: labels.get(m, ("", "all"))[1] for m in members}

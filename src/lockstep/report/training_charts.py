@@ -12,6 +12,8 @@ _LOG: Spec = {"labelExpr": "format(datum.value, '.2~g')"}
 
 def epoch_axis(epochs: int) -> Spec:
     axis: Spec = {"tickMinStep": 1, "format": "d", "grid": False}
+    if epochs <= 6:  # Vega would put ticks between them, and name 1.5 "2"
+        axis["values"] = list(range(1, epochs + 1))
     return quantity("epoch", "epoch", scale={"domain": [min(1, epochs), max(2, epochs)], "nice": False}, axis=axis)
 
 
