@@ -24,7 +24,7 @@ def cnn(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (the tas
                 model=Cnn(channels=(32, 64), pooling="flatten", dropout=0.2, augment=Augment(shift=2)),
                 optimizer=AdamW(lr=3e-3, weight_decay=0.01),
                 schedule=CosineWarmup(),
-                training=Training(epochs=10 if rows >= 10_000 else 60, batch_size=128 if rows >= 10_000 else 32),
+                training=Training(epochs=8 if rows >= 10_000 else 60, batch_size=128 if rows >= 10_000 else 32),
                 population=population,
             )
         case "text":
