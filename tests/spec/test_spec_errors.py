@@ -17,14 +17,14 @@ WRONG: list[tuple[str, Any, str]] = [
         "hinge",
         "loss.name must be 'auto', 'cross_entropy', 'binary_cross_entropy', 'mse', 'mae', 'huber' or 'quantile'",
     ),
-    ("loss", "hinge", "loss must hold settings by name"),
+    ("loss", 3, "loss must hold settings by name"),
     ("loss.label_smoothing", 1, "loss.label_smoothing must be >= 0 and < 1"),
     ("loss.class_weights", "wrong", "loss.class_weights must be 'balanced' or one number > 0 per class"),
     ("loss.class_weights", 3, "loss.class_weights must be 'balanced' or one number > 0 per class"),
     ("loss.class_weights", [1, "a"], "loss.class_weights must be 'balanced' or one number > 0 per class"),
     ("loss.class_weights", [1, -2], "loss.class_weights must be 'balanced' or one number > 0 per class"),
     ("loss.class_weights", [], "loss.class_weights must be 'balanced' or one number > 0 per class"),
-    ("optimizer", "adam", "optimizer must hold settings by name, one of them called name"),
+    ("optimizer", 3, "optimizer must hold settings by name"),
     ("optimizer", {"lr": 1}, "optimizer must have a name among 'sgd', 'rmsprop', 'adam', 'adamw'"),
     (
         "schedule.name",
@@ -88,10 +88,17 @@ def test_a_wrong_value_is_told_with_its_path_the_rule_and_the_value_seen(path: s
     assert message(lambda: FitSpec.parse(given)) == f"{rule}, however: {shown if equals else repr(value)}."
 
 
+@pytest.mark.parametrize(("path", "kind"), [("optimizer", "name"), ("model", "family"), ("loss", "name")])
+def test_a_piece_given_as_one_word_is_told_where_the_word_belongs(path: str, kind: str) -> None:
+    said = message(lambda: FitSpec().override({path: "adam"}))
+    assert said == f"{path} must hold settings by name, however: 'adam'. For example: {path}.{kind}=adam."
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
         ("modl", 3, "There is no setting modl. Did you mean model?"),
+        ("lr", 0.1, "There is no setting lr. Did you mean optimizer.lr?"),
         ("optimiser.name", "adam", "There is no setting optimiser. Did you mean optimizer?"),
         ("training.epoch", 3, "There is no setting training.epoch. Did you mean training.epochs?"),
         ("data.targt", "y", "There is no setting data.targt. Did you mean data.target?"),

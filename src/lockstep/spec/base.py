@@ -198,7 +198,8 @@ def _none_in_words(model: type[BaseModel], name: str, value: Any) -> Any:
 def unknown_key(key: str, model: type[BaseModel], prefix: str = "") -> str:
     """The sentence for a setting that does not exist, with the nearest that does."""
     known = list(model.model_fields)
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    inside = [f"{name}.{key}" for name in known if any(key in one.model_fields for one in _field_models(model, name))]
+    close = inside if len(inside) == 1 else difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     hint = f"Did you mean {prefix}{close[0]}?" if close else f"Known here: {', '.join(known)}."
     return f"There is no setting {prefix}{key}. {hint}"
 
@@ -215,7 +216,7 @@ RULES = {
     "tuple_type": "must be a list",
     "missing": "must be given",
     "model_type": "must hold settings by name",
-    "model_attributes_type": "must hold settings by name, one of them called name",
+    "model_attributes_type": "must hold settings by name",
 }
 
 
@@ -241,7 +242,15 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         rule = f"{rule}, however: {first['input']!r}"
     if not rule.startswith("must"):  # a rule over several settings names them itself
         return rule if rule.endswith(".") else f"{rule}."
-    return f"{'.'.join(path) or model.__name__} {rule}."
+    return f"{'.'.join(path) or model.__name__} {rule}.{_by_name(first, path, model)}"
+
+
+def _by_name(error: Any, path: list[str], model: type[BaseModel]) -> str:
+    """The remedy where a piece was given as the one word that names it."""
+    if error["type"] not in ("model_type", "model_attributes_type") or not isinstance(error["input"], str):
+        return ""
+    kinds = [kind for piece in _models_at(path, model) for kind in ("name", "family") if kind in piece.model_fields]
+    return f" For example: {'.'.join(path)}.{kinds[0]}={error['input']}." if kinds else ""
 
 
 def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], type[BaseModel]]:
