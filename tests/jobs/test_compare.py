@@ -10,6 +10,7 @@ from patients import FAST, patients
 
 import lockstep
 from lockstep.errors import SpecError
+from lockstep.jobs.comparison import caution
 from lockstep.spec import SGD, AdamW, Vary
 
 SETTINGS = {"target": "ill", "folds": 3, "seeds": 2, "epochs": 4, "set": FAST, "quiet": True}
@@ -50,6 +51,11 @@ def test_the_winner_is_the_runs_model_here_and_loaded_and_what_the_test_rows_jud
     assert compared.evaluation["rows"] == "test"
     own = [m["out_of_fold"]["accuracy"] for m in compared.evaluation["members"] if m["candidate"] == winner]
     assert compared.evaluation["out_of_fold"]["accuracy"]["mean"] == pytest.approx(np.mean(own))
+
+
+def test_the_caution_speaks_of_no_test_rows_that_may_not_be_there():
+    said = caution("accuracy", 3)
+    assert said.endswith("flatters, for it was chosen by it; a score on test rows, where there are some, does not.")
 
 
 def test_each_factor_is_averaged_over_the_others(compared):

@@ -205,7 +205,7 @@ def digits(ranked: Sequence[Ranked], metric: str) -> int:
 def caution(metric: str, count: int) -> str:
     return (
         f"The out-of-fold {fmt.metric_name(metric)} of the best of {count} flatters, for it was chosen by it; "
-        "what the test rows say of it does not."
+        "a score on test rows, where there are some, does not."
     )
 
 
