@@ -217,3 +217,9 @@ def test_texts_are_the_same_but_for_case_and_spaces() -> None:
     assert codes[0] == codes[1]
     assert codes[3] == codes[4]
     assert len(set(codes.tolist())) == 3
+
+
+def test_texts_that_say_nothing_are_not_one_text() -> None:
+    codes = same_text(np.array(["", " ", "a", "A "], dtype=object))
+    assert len(set(codes.tolist())) == 3
+    assert codes[2] == codes[3]

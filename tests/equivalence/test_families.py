@@ -98,7 +98,7 @@ def test_a_member_of_a_stack_is_the_same_member_alone_and_a_plain_torch_loop(cas
         assert member.steps * EPOCHS == 60
         own = fused.module(index)
         _, _, alone = run(case, data, members=(index,))
-        plain = train_plainly(modules[index], member, population, data.inputs, data.targets, F.cross_entropy)
+        plain = train_plainly(modules[index], member, data.inputs, data.targets, F.cross_entropy)
         assert fused.finished[index].best_epoch == alone.finished[0].best_epoch == plain.best_epoch
         by_hand = Whole(case).double()
         by_hand.load_state_dict(plain.best, strict=False)

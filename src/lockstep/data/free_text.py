@@ -70,9 +70,11 @@ def texts_of(values: pl.Series) -> NDArray[np.object_]:
 
 
 def same_text(texts: NDArray[np.object_]) -> NDArray[np.int64]:
-    """A number for each text [N], the same where they differ in case and spaces alone."""
+    """A number for each text [N], the same where they differ in case and spaces alone; one without any is alone."""
     plain = [" ".join(text.casefold().split()) for text in texts]
-    return pl.Series(plain, dtype=pl.String).rank("dense").to_numpy().astype(np.int64) - 1
+    codes = pl.Series(plain, dtype=pl.String).rank("dense").to_numpy().astype(np.int64) - 1
+    empty = np.array([not text for text in plain], dtype=np.bool_)
+    return np.where(empty, len(plain) + np.arange(len(plain)), codes)
 
 
 def with_vocabulary(

@@ -124,7 +124,7 @@ def baselines(schema: Schema, inputs: NDArray[Any]) -> dict[str, Floats]:
     simple = {"the last value, repeated": naive(inputs, forecast.horizon)}
     if 1 < forecast.period <= forecast.context:
         season = naive(inputs, forecast.horizon, forecast.period)
-        simple[f"the last {forecast.period} values, repeated (the season before)"] = season
+        simple[f"the season before: the last {forecast.period} values, repeated"] = season
     return simple
 
 

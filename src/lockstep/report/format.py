@@ -72,6 +72,12 @@ MEANINGS = {
 }
 
 
+def meaning(metric: str, task: Any = None) -> str:
+    """A metric in words. A forecast's errors are in units of each column's spread while training."""
+    said = MEANINGS.get(metric, "")
+    return said.removesuffix(", in the target's unit") if task == "forecast" else said
+
+
 def metric_name(metric: str) -> str:
     """``"log_loss"`` as a reader says it: ``"log loss"``."""
     return NAMES.get(metric, metric.replace("_", " "))

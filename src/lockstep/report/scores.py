@@ -35,7 +35,7 @@ def headline(run: RunFiles, figures: Figures) -> Json | None:
     return {
         "metric": metric,
         "name": fmt.capital(fmt.metric_name(metric)),
-        "meaning": fmt.MEANINGS.get(metric, ""),
+        "meaning": fmt.meaning(metric, run.manifest.get("task")),
         "value": fmt.score(metric, value, places),
         "interval": fmt.interval(metric, low, high, places),
         "how": str(run.metrics.get("interval") or ""),
@@ -102,7 +102,7 @@ def metrics_table(run: RunFiles) -> list[Json]:
         table.append(
             {
                 "name": fmt.metric_name(metric),
-                "meaning": fmt.MEANINGS.get(metric, "") + _of_class(metric, run),
+                "meaning": fmt.meaning(metric, run.manifest.get("task")) + _of_class(metric, run),
                 "better": "lower" if metric in fmt.LOWER_IS_BETTER else "higher",
                 "headline": metric == first,
                 "value": fmt.score(metric, value, places),

@@ -60,6 +60,8 @@ class Loss(Frozen):
     the ``quantile`` loss makes the network predict.
     """
 
+    fixed: ClassVar[Mapping[str, str]] = {"quantile": "each level is another question, and no score ranks the answers"}
+
     name: LossName = "auto"
     label_smoothing: Annotated[Number, in_range(least=0, below=1)] = 0.0
     class_weights: ClassWeights = None
