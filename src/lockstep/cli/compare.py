@@ -37,34 +37,13 @@ def compare(
     quiet: o.Quiet = False,
 ) -> int:
     """Train every combination of the --vary settings on the same folds and seeds, rank them, and keep the best."""
-    chosen = o.parse_members(members)  # before anything heavy is loaded
+    flags = o.keywords(locals())
     from lockstep.spec.axes import parse_axes
 
-    axes = parse_axes(list(vary or ()))
+    flags["vary"] = parse_axes(list(vary or ()))
     from lockstep.jobs.compare import compare as job
 
-    run = job(
-        data,
-        vary=axes,
-        target=target,
-        header=False if no_header else None,
-        valid=valid,
-        test=test,
-        test_size=test_size,
-        recipe=recipe,
-        spec=spec,
-        set=list(settings or ()),
-        folds=folds,
-        seeds=seeds,
-        seed=seed,
-        members=chosen,
-        epochs=epochs,
-        device=device,
-        executor=executor,
-        out=out,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
+    run = job(data, **flags)
     print("\n".join(compared_lines(run, quiet=quiet)))
     return INTERRUPTED if run.manifest["status"] == "interrupted" else 0
 

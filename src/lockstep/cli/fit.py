@@ -34,30 +34,10 @@ def fit(
     quiet: o.Quiet = False,
 ) -> int:
     """Train an ensemble on DATA, measure it on rows it never saw, and write a report."""
-    chosen = o.parse_members(members)  # before anything heavy is loaded
+    flags = o.keywords(locals())
     from lockstep.jobs.fit import fit as job
 
-    run = job(
-        data,
-        target=target,
-        header=False if no_header else None,
-        valid=valid,
-        test=test,
-        test_size=test_size,
-        recipe=recipe,
-        spec=spec,
-        set=list(settings or ()),
-        folds=folds,
-        seeds=seeds,
-        seed=seed,
-        members=chosen,
-        epochs=epochs,
-        device=device,
-        executor=executor,
-        out=out,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
+    run = job(data, **flags)
     print("\n".join(result_lines(run, quiet=quiet)))
     return INTERRUPTED if run.manifest["status"] == "interrupted" else 0
 

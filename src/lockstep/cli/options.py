@@ -1,7 +1,8 @@
 """The flags that several verbs share. Their names and meaning are those of the keywords of ``lockstep.fit``."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,6 +64,17 @@ Out = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=_RUN)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result alone.", rich_help_panel=_RUN)]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def keywords(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """A verb's flags as the keywords of its job, but for the data: the same names, save two that are spelled there as
+    Python has them. Nothing heavy is loaded for it, so that a mistake among them is said at once."""
+    same = {name: value for name, value in flags.items() if name not in ("data", "no_header", "settings")}
+    return same | {
+        "header": False if flags["no_header"] else None,
+        "set": list(flags["settings"] or ()),
+        "members": parse_members(flags["members"]),
+    }
 
 
 def parse_members(text: str | None) -> tuple[int, ...] | None:

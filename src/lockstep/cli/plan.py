@@ -23,26 +23,9 @@ def plan(
     executor: o.Executor = "auto",
 ) -> None:
     """Say what fit would choose for DATA, and why, without training."""
-    chosen = o.parse_members(members)  # before anything heavy is loaded
+    flags = o.keywords(locals())
     from lockstep.jobs.plan import plan as job
 
-    choices = job(
-        data,
-        target=target,
-        header=False if no_header else None,
-        valid=valid,
-        test=test,
-        test_size=test_size,
-        recipe=recipe,
-        spec=spec,
-        set=list(settings or ()),
-        folds=folds,
-        seeds=seeds,
-        seed=seed,
-        members=chosen,
-        epochs=epochs,
-        device=device,
-        executor=executor,
-    )
+    choices = job(data, **flags)
     rows = [[str(choice["choice"]), str(choice["value"]), str(choice["reason"])] for choice in choices]
     print("\n".join(table(rows, ["choice", "value", "reason"])))
