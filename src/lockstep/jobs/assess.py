@@ -1,6 +1,6 @@
 """What a trained population is worth: honest metrics with intervals, and what to look at to understand them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +29,6 @@ from lockstep.jobs.drawings import png, strokes
 from lockstep.jobs.ensemble import Combined, added
 from lockstep.jobs.model import Floats, Model
 from lockstep.jobs.prepared import Judged, Prepared
-from lockstep.spec import Task
 
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS, IMPORTANCE_PASSES, MISTAKES = 2000, 5, 200, 20
 LONGEST_TEXT = 500
@@ -64,44 +63,66 @@ def own_predictions(prepared: Prepared, model: Model, members: Sequence[Member])
     return [own[member.index] for member in members]
 
 
+def scored(schema: Schema, target: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
+    """Every metric of a prediction; of a forecast in units in which columns can be averaged."""
+    return score(schema.task, in_units(schema, target), in_units(schema, prediction))
+
+
+def in_units(schema: Schema, values: NDArray[Any]) -> NDArray[Any]:
+    """Targets or predictions as they are scored."""
+    return forecast.in_units(schema, values) if schema.kind == "forecast" else values
+
+
+def score_each(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats]) -> dict[int, dict[str, float]]:
+    """Every metric of each member on its own validation rows, by its number."""
+    return {
+        member.index: scored(prepared.schema, prepared.target[member.valid_rows], prediction)
+        for member, prediction in zip(members, own, strict=True)
+    }
+
+
 def metrics(
-    prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged, own: Sequence[Floats],
-    averaged: Sequence[int],
+    prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged,
+    out_of_fold: Mapping[int, dict[str, float]], averaged: Sequence[int],
 ) -> dict[str, Any]:  # fmt: skip
-    """The content of ``metrics.json``. ``members`` are those with weights, ``averaged`` those whose mean is the model.
+    """The content of ``metrics.json``. ``members`` are those with weights, ``averaged`` those whose mean is the model,
+    ``out_of_fold`` what ``score_each`` says of all.
 
     ``adds`` is how much worse the mean scores on the test rows without that member.
     """
-    if prepared.schema.kind == "forecast":
-        return forecast.metrics(prepared, model, members, judged, own)
-    task, target = prepared.schema.task, prepared.target
+    schema, target, test = prepared.schema, prepared.target, prepared.splits.test
     groups = None if prepared.groups is None else prepared.groups[judged.rows]
-    test = len(prepared.splits.test) > 0
-    on_test = model.member_predictions(prepared.inputs(prepared.splits.test)) if test else [None] * len(members)
+    on_test = model.member_predictions(prepared.inputs(test)) if len(test) else [None] * len(members)
     table: list[dict[str, Any]] = [
         {
             "member": member.index, "candidate": member.candidate, "fold": member.fold, "seed": member.seed,
             "choices": member.choices,
-            "test": None if seen is None else score(task, target[prepared.splits.test], seen),
-            "out_of_fold": score(task, target[member.valid_rows], prediction),
+            "test": None if seen is None else scored(schema, target[test], seen),
+            "out_of_fold": out_of_fold[member.index],
         }
-        for member, prediction, seen in zip(members, own, on_test, strict=True)
+        for member, seen in zip(members, on_test, strict=True)
     ]  # fmt: skip
-    if test:
+    if len(test) and schema.kind != "forecast":  # forecasts are large, and there is a copy of them for each left out
         places = [place for place, member in enumerate(members) if member.index in averaged]
-        gains = added(prepared, prepared.splits.test, np.asarray(on_test)[places]) if places else []
+        gains = added(prepared, test, np.asarray(on_test)[places]) if places else []
         for place, gain in zip(places, gains, strict=True):
             table[place]["adds"] = gain
-    simple = baseline(
-        task, target[members[0].train_rows], target[judged.rows], classes=len(prepared.schema.classes) or None
-    )
     return {
-        **measured(task, prepared.schema.classes, target[judged.rows], judged.prediction, groups),
+        **measured(schema, target[judged.rows], judged.prediction, groups),
         "rows": judged.kind,
         "monitor": prepared.spec.training.monitor,
         "members": table,
-        "baseline": {"what": simple.what, "metrics": simple.metrics},
+        "baseline": without_network(prepared, members[0].train_rows, judged.rows),
     }
+
+
+def without_network(prepared: Prepared, train: Rows, rows: Rows) -> dict[str, Any]:
+    """What is had without any network, and what it scores on ``rows``: of a forecast a naive one, else a constant."""
+    schema, target = prepared.schema, prepared.target
+    if schema.kind == "forecast":
+        return forecast.best_baseline(schema, prepared.inputs(rows)[0], target[rows])
+    simple = baseline(schema.task, target[train], target[rows], classes=len(schema.classes) or None)
+    return {"what": simple.what, "metrics": simple.metrics}
 
 
 def spread(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -114,19 +135,20 @@ def spread(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]
 
 
 def measured(
-    task: Task,
-    classes: Sequence[str],
-    target: NDArray[Any],
-    prediction: NDArray[Any],
-    groups: NDArray[np.int64] | None,
+    schema: Schema, target: NDArray[Any], prediction: NDArray[Any], groups: NDArray[np.int64] | None
 ) -> dict[str, Any]:
     """The ensemble's metrics with intervals, and what the intervals are, as ``metrics.json`` has them."""
-    intervals = bootstrap(task, target, prediction, groups=groups)
+    task, classes = schema.task, schema.classes
+    drawn, units = "rows" if groups is None else "groups", ""
+    if schema.kind == "forecast":
+        drawn = "blocks of as many windows as rows ahead"
+        units = "; each column in units of its spread while training"
+    intervals = bootstrap(task, in_units(schema, target), in_units(schema, prediction), groups=groups)
     resamples = resamples_used(task, len(target), classes=max(2, len(classes)))
     return {
         "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
         "n_rows": len(target),
-        "interval": f"95 % bootstrap over {'groups' if groups is not None else 'rows'}, {resamples:,} resamples",
+        "interval": f"95 % bootstrap over {drawn}, {resamples:,} resamples{units}",
         "headline": HEADLINE[task],
         "positive": classes[1] if task == "binary" else None,
     }

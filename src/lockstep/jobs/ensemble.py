@@ -83,7 +83,7 @@ def combined(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats
 
 
 def record(found: Combined, prepared: Prepared, members: Sequence[Member]) -> dict[str, Any]:
-    """The content of ``ensemble.json``: who was combined how, and what that scores out of fold."""
+    """What ``manifest.json`` keeps as ``ensemble``: who was combined how, and what that scores out of fold."""
     by_index = {member.index: member for member in members}
     firsts = [by_index[group[0]] for group in found.models]
     return {

@@ -7,9 +7,8 @@ import numpy as np
 
 from lockstep.data import RawTable, encode, hash_rows
 from lockstep.errors import DataError
-from lockstep.evaluation import score
 from lockstep.jobs import forecast
-from lockstep.jobs.assess import measured
+from lockstep.jobs.assess import measured, scored
 from lockstep.jobs.prepare import keys_of
 from lockstep.jobs.run import Run, load
 from lockstep.spec import DataSpec
@@ -36,19 +35,15 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     group = run.spec.data.group
     there = isinstance(raw, RawTable) and group in raw.frame.columns
     groups = keys_of([raw], DataSpec(group=group))[0] if there else None
-    predictions = run.model.member_predictions(encoded.inputs)
     if run.schema.kind == "forecast":
-        return forecast.evaluation(run.schema, encoded, predictions, list(run.model.networks)) | {
-            "rows": raw.origin,
-            "seen": int(seen.sum()),
-        }
-    task = run.schema.task
+        groups = forecast.blocks(run.schema, len(encoded))
+    predictions = run.model.member_predictions(encoded.inputs)
     return {
-        **measured(task, run.schema.classes, encoded.target, run.model.together(predictions), groups),
+        **measured(run.schema, encoded.target, run.model.together(predictions), groups),
         "rows": raw.origin,
         "seen": int(seen.sum()),
         "members": [
-            {"member": index, "metrics": score(task, encoded.target, prediction)}
+            {"member": index, "metrics": scored(run.schema, encoded.target, prediction)}
             for index, prediction in zip(run.model.networks, predictions, strict=True)
         ],
     }

@@ -6,23 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from lockstep.engine.population import Member
 from lockstep.engine.train import Trained, train_population
 from lockstep.errors import LockstepError, TrainingError
-from lockstep.evaluation import score
 from lockstep.jobs import assess
 from lockstep.jobs.comparison import comparison
 from lockstep.jobs.ensemble import combined, record
-from lockstep.jobs.forecast import in_units
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.keep import Keeper, to_arrays
 from lockstep.jobs.manifest import manifest
-from lockstep.jobs.model import Floats, Model, best_candidate
+from lockstep.jobs.model import Model, best_candidate
 from lockstep.jobs.prepare import prepare, settings_of
-from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display, progress
 from lockstep.jobs.run import Run
 from lockstep.report import render
@@ -152,7 +146,7 @@ def finish(
         job.prepared.schema, {m.index: job.losses[m.candidate] for m in members}, networks, job.device  # type: ignore[arg-type]
     )  # fmt: skip
     own = assess.own_predictions(job.prepared, everyone, members)
-    table = score_each(job.prepared, members, own)
+    table = assess.score_each(job.prepared, members, own)
     compared = comparison(job.population, trained, table, job.prepared.schema.task, train_seconds)
     winner = compared["winner"] if compared else None
     winner = best_candidate(history.frame()) if winner is None else winner
@@ -165,7 +159,7 @@ def finish(
     model = model.combined(mixed.models, mixed.combination) if mixed else model
     judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen], mixed)
     folder.write_history(history.frame())
-    metrics = assess.metrics(job.prepared, everyone, members, judged, own, averaged=[] if mixed else indices)
+    metrics = assess.metrics(job.prepared, everyone, members, judged, table, averaged=[] if mixed else indices)
     ours = assess.spread([row for row in metrics["members"] if row["member"] in indices])
     folder.write_metrics(metrics | {"out_of_fold": ours})
     folder.write_analysis(assess.analysis(job.prepared, model, shipped, judged))
@@ -180,16 +174,3 @@ def finish(
         "timing": {"read": read_seconds, "train": train_seconds, "evaluate": time.perf_counter() - began},
     }
     folder.finish(after, {index: to_arrays(network) for index, network in networks.items()})
-
-
-def score_each(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats]) -> dict[int, dict[str, float]]:
-    """Every metric of each member on its own validation rows."""
-    schema, target = prepared.schema, prepared.target
-
-    def units(values: NDArray[Any]) -> NDArray[Any]:
-        return in_units(schema, values) if schema.kind == "forecast" else values
-
-    return {
-        member.index: score(schema.task, units(target[member.valid_rows]), units(prediction))
-        for member, prediction in zip(members, own, strict=True)
-    }

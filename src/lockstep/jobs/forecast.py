@@ -1,20 +1,18 @@
 """A table whose rows follow one another in time, from reading to what its forecasts are worth."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lockstep.data import Encoded, Raw, RawTable, Schema
+from lockstep.data import Raw, RawTable, Schema
 from lockstep.data.columns import measured as measured_column
 from lockstep.data.schema import Column, Forecast
 from lockstep.data.timeline import Timeline, first_dates, naive, read_timeline, time_splits, windows, without_offsets
-from lockstep.engine.population import Member
 from lockstep.errors import DataError, SpecError
-from lockstep.evaluation import HEADLINE, average, bootstrap, resamples_used, score
-from lockstep.jobs.model import Floats, Model
+from lockstep.evaluation import score
+from lockstep.jobs.model import Floats
 from lockstep.jobs.prepared import Judged, Prepared, Rows
 from lockstep.spec import FitSpec
 
@@ -86,8 +84,13 @@ def prepare_forecast(raw: Raw, spec: FitSpec) -> Prepared:
     schema = forecast_schema(timeline, spec.data.time, data.horizon, context, splits.folds[0].train)
     encoded = windows(without_offsets(timeline.values, schema), context, data.horizon)
     spec = spec.replace("data.target", ",".join(timeline.names)).replace("data.context", context)
-    blocks = np.arange(len(encoded)) // data.horizon
-    return Prepared(spec, schema, (raw,), encoded, splits, blocks, tuple(findings))
+    return Prepared(spec, schema, (raw,), encoded, splits, blocks(schema, len(encoded)), tuple(findings))
+
+
+def blocks(schema: Schema, count: int) -> Rows:
+    """The block of time that each of ``count`` windows is in: neighbours share rows, so intervals draw whole blocks."""
+    assert schema.forecast is not None
+    return np.arange(count) // schema.forecast.horizon
 
 
 def offsets(schema: Schema) -> Floats:
@@ -103,20 +106,6 @@ def in_units(schema: Schema, values: NDArray[Any]) -> Floats:
     return np.asarray((values - centre) / spread)
 
 
-def measured(schema: Schema, target: NDArray[Any], prediction: NDArray[Any], blocks: Rows) -> dict[str, Any]:
-    """The metrics with intervals, as ``metrics.json`` has them. Windows share rows with the next: blocks are drawn."""
-    truth, told = in_units(schema, target), in_units(schema, prediction)
-    intervals = bootstrap("forecast", truth, told, groups=blocks)
-    return {
-        "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
-        "n_rows": len(target),
-        "interval": f"95 % bootstrap over blocks of as many windows as rows ahead, "
-        f"{resamples_used('forecast', len(target)):,} resamples; each column in units of its spread while training",
-        "headline": HEADLINE["forecast"],
-        "positive": None,
-    }
-
-
 def baselines(schema: Schema, inputs: NDArray[Any]) -> dict[str, Floats]:
     """What knowing nothing but the last values forecasts: the last value repeated, the last season repeated."""
     forecast = schema.forecast
@@ -128,52 +117,15 @@ def baselines(schema: Schema, inputs: NDArray[Any]) -> dict[str, Floats]:
     return simple
 
 
-def metrics(
-    prepared: Prepared, model: Model, members: Sequence[Member], judged: Judged, own: Sequence[Floats]
-) -> dict[str, Any]:
-    """The content of ``metrics.json``. ``own`` are the members' forecasts of their own validation windows."""
-    schema, target, test = prepared.schema, prepared.target, prepared.splits.test
-    assert prepared.groups is not None
-
-    def scored(rows: Rows, forecast: NDArray[Any]) -> dict[str, float]:
-        return score("forecast", in_units(schema, target[rows]), in_units(schema, forecast))
-
-    on_test = [scored(test, one) for one in model.member_predictions(prepared.inputs(test))] if len(test) else None
-    table: list[dict[str, Any]] = [
-        {
-            "member": member.index, "candidate": member.candidate, "fold": member.fold, "seed": member.seed,
-            "choices": member.choices, "test": on_test[place] if on_test else None,
-            "out_of_fold": scored(member.valid_rows, forecast),
-        }
-        for place, (member, forecast) in enumerate(zip(members, own, strict=True))
-    ]  # fmt: skip
+def best_baseline(schema: Schema, inputs: NDArray[Any], target: NDArray[Any]) -> dict[str, Any]:
+    """The better of the naive forecasts, and its scores."""
+    truth = in_units(schema, target)
     simple = {
-        what: scored(judged.rows, forecast)
-        for what, forecast in baselines(schema, prepared.inputs(judged.rows)[0]).items()
+        what: score("forecast", truth, in_units(schema, forecast))
+        for what, forecast in baselines(schema, inputs).items()
     }
     best = min(simple, key=lambda what: simple[what]["mse"])
-    return {
-        **measured(schema, target[judged.rows], judged.prediction, prepared.groups[judged.rows]),
-        "rows": judged.kind,
-        "monitor": prepared.spec.training.monitor,
-        "members": table,
-        "baseline": {"what": best, "metrics": simple[best]},
-    }
-
-
-def evaluation(schema: Schema, encoded: Encoded, predictions: Floats, members: Sequence[int]) -> dict[str, Any]:
-    """What ``evaluate`` says of the forecasts ``[K, N, C, H]`` of new windows."""
-    target, forecast = encoded.target, schema.forecast
-    assert target is not None
-    assert forecast is not None
-    truth = in_units(schema, target)
-    return {
-        **measured(schema, target, average(predictions), np.arange(len(target)) // forecast.horizon),
-        "members": [
-            {"member": member, "metrics": score("forecast", truth, in_units(schema, own))}
-            for member, own in zip(members, predictions, strict=True)
-        ],
-    }
+    return {"what": best, "metrics": simple[best]}
 
 
 def analysis(prepared: Prepared, judged: Judged) -> dict[str, Any]:
