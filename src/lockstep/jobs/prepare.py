@@ -34,7 +34,7 @@ from lockstep.jobs.forecast import check_own_table, prepare_forecast
 from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display
 from lockstep.optim import unfinished
-from lockstep.spec import DataSpec, FitSpec, Task, candidates, parse_assignments, read_settings
+from lockstep.spec import DataSpec, FitSpec, Kind, Task, candidates, parse_assignments, read_settings
 from lockstep.spec.axes import Axes, with_axes
 from lockstep.spec.choices import own_rates
 from lockstep.spec.fit import merge, nest
@@ -101,26 +101,28 @@ def prepare(
     data_spec = DataSpec.parse(dict(wanted))
     show.phase("Reading the data")
     raw = read(x, data_spec, y)
-    if data_spec.horizon is not None:
+    if data_spec.horizon is None:
+        prepared = prepare_rows(raw, data_spec, settings, valid=valid, test=test, show=show, axes=axes)
+    else:
         check_own_table(valid, test)
-        recipe = find_recipe(str(settings.get("recipe", "mlp")))
-        spec = filled(recipe.make("forecast", "forecast", len(raw)), settings, axes)
-        check_ensemble(spec, "forecast")
-        prepared = prepare_forecast(raw, spec)
-        for finding in prepared.findings:
-            show.finding(finding)
-        return prepared
-    own_test = raw.test if "test_size" not in wanted else None
+        prepared = prepare_forecast(raw, chosen_spec(settings, axes, "forecast", "forecast", len(raw)))
+    for finding in prepared.findings:
+        show.finding(finding)
+    return prepared
+
+
+def prepare_rows(
+    raw: Raw, data_spec: DataSpec, settings: dict[str, Any], *, valid: Any, test: Any, show: Display, axes: Axes | None
+) -> Prepared:
+    """What was read, understood row by row; what was noticed is among what is returned."""
+    own_test = raw.test if "test_size" not in settings.get("data", {}) else None
     schema, findings = infer_schema(raw, data_spec)
     if schema.target in data_spec.drop:
         raise SpecError(
             f"The target must be kept, however data.drop names it: {schema.target}. Take it out of data.drop."
         )
     raw = drop_unlabelled(raw, schema)
-    recipe = find_recipe(str(settings.get("recipe") or usual_recipe(schema.kind)))
-    spec = filled(recipe.make(schema.kind, schema.task, schema.rows), settings, axes)
-    check_ensemble(spec, schema.task)
-    spec = spec.replace("data.target", schema.target)
+    spec = chosen_spec(settings, axes, schema.kind, schema.task, schema.rows).replace("data.target", schema.target)
 
     show.phase("Checking the data")
     encoded = encode(raw, schema, with_target=True)
@@ -160,9 +162,15 @@ def prepare(
     findings += [finding for other in others.values() for finding in (*other.findings, *cut_rows(other, schema))]
     findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
     found = (*findings, *leaks, *check_rows(compared, splits, schema), *check_groups(groups, splits, spec.data.group))
-    for finding in found:
-        show.finding(finding)
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
+
+
+def chosen_spec(settings: dict[str, Any], axes: Axes | None, kind: Kind, task: Task, rows: int) -> FitSpec:
+    """The recipe's spec for such data, with the user's settings and axes."""
+    recipe = find_recipe(str(settings.get("recipe") or usual_recipe(kind)))
+    spec = filled(recipe.make(kind, task, rows), settings, axes)
+    check_ensemble(spec, task)
+    return spec
 
 
 def filled(spec: FitSpec, settings: dict[str, Any], axes: Axes | None) -> FitSpec:
