@@ -58,6 +58,28 @@ def test_a_ts_file_gives_channels_lengths_missing_values_and_labels(tmp_path: Pa
     assert Schema.model_validate_json(schema.model_dump_json()) == schema
 
 
+def test_a_series_of_a_ts_file_ends_with_its_last_value_in_any_channel(tmp_path: Path, rng: Rng) -> None:
+    """The archive pads with ``?``: what is behind the last value is the end, and not a step that is missing."""
+    rows = ragged(rng)
+    for row in rows:
+        row[:-1, 1][rng.random(len(row) - 1) < 0.3] = np.nan  # gaps inside, and the other channel may end earlier
+    rows[2][-2:, 1] = np.nan
+    padded = [np.pad(row, ((0, 4), (0, 0)), constant_values=np.nan) for row in rows]
+    raw = series(write_ts(tmp_path / "p.ts", padded, labels_of(12)))
+    same(raw, rows)
+    schema, findings = infer_schema(raw)
+    assert (schema.steps, schema.columns[0].missing, findings) == (14, 0, [])
+    assert schema.columns[1].missing == sum(int(np.isnan(row[:, 1]).sum()) for row in rows)
+
+
+def test_a_series_of_a_ts_file_without_any_value_is_empty(tmp_path: Path, rng: Rng) -> None:
+    rows = ragged(rng)
+    rows[3] = np.full((3, 2), np.nan)
+    raw = series(write_ts(tmp_path / "p.ts", rows, labels_of(12)))
+    assert raw.lengths[3] == 0
+    assert [finding.code for finding in infer_schema(raw)[1]] == ["empty-series"]
+
+
 def test_classes_that_a_ts_file_names_are_classes_however_many_and_targets_without_are_numbers(
     tmp_path: Path, rng: Rng
 ) -> None:
@@ -82,7 +104,8 @@ def test_the_test_file_beside_holds_the_test_rows_by_file_and_by_folder(tmp_path
         assert raw.test is not None
         same(raw.test, test)
         schema, findings = infer_schema(raw)
-        assert [finding.code for finding in findings] == ["test-file-beside"]
+        assert findings == []  # it is said of the test rows, where these are taken
+        assert [finding.code for finding in raw.test.findings] == ["test-file-beside"]
         (cut,) = cut_rows(raw.test, schema)
         assert "8 of the 20" in cut.evidence
     assert series(tmp_path / "p_TEST.ts").test is None

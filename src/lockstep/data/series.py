@@ -28,7 +28,11 @@ class _Header:
 
 def read_ts(path: Path, origin: str, encoding: str) -> RawSeries:
     """A ``.ts`` file (the format of the UCR and UEA archive). ``NAME_TRAIN.ts`` takes ``NAME_TEST.ts`` beside it as
-    its test rows."""
+    its test rows.
+
+    The archive's series of unequal length are padded with ``?``, so a series ends with the last step at which any
+    channel has a value; a ``?`` before that is a value that is missing.
+    """
     raw = _parse_ts(path.read_bytes(), origin, encoding)
     beside = _test_beside(path)
     if beside is None:
@@ -40,7 +44,7 @@ def read_ts(path: Path, origin: str, encoding: str) -> RawSeries:
         evidence=f"it stands beside {path.name} and has {len(test):,} rows",
         remedy="To draw test rows from the training file instead: --test-size 0.2.",
     )  # fmt: skip
-    return replace(raw, test=test, findings=(note,))
+    return replace(raw, test=replace(test, findings=(note,)))  # to be said where these rows are taken
 
 
 def _test_beside(path: Path) -> Path | None:
@@ -116,7 +120,7 @@ def _header(lines: Sequence[str], origin: str) -> _Header:
 
 
 def _channels(parts: Sequence[str], origin: str, line: int) -> NDArray[np.float64]:
-    """The channels of one row as [T, C]."""
+    """The channels of one row as [T, C], up to the last step at which one of them has a value."""
     if not parts:
         raise DataError(f"Line {line:,} of {origin} must have values and a label, however it has no colon.")
     channels = [_numbers(part, origin, line) for part in parts]
@@ -126,7 +130,8 @@ def _channels(parts: Sequence[str], origin: str, line: int) -> NDArray[np.float6
             f"The channels of a row must have one length, however line {line:,} of {origin} has channels of "
             f"{listing([f'{n:,}' for n in lengths], 5)} steps. Pad the shorter ones with ? at the end."
         )
-    return np.stack(channels, axis=1)
+    row = np.stack(channels, axis=1)
+    return row[: int(last_steps(row[None])[0])]
 
 
 def _numbers(text: str, origin: str, line: int) -> NDArray[np.float64]:
@@ -161,6 +166,12 @@ def padded(rows: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], Rows]:
     for index, row in enumerate(rows):
         x[index, : len(row)] = row
     return x, lengths
+
+
+def last_steps(x: NDArray[np.float64]) -> Rows:
+    """How many steps each series of [N, T, C] has up to the last one at which any channel has a value, [N]."""
+    present = ~np.isnan(x).all(2)
+    return np.where(present.any(1), x.shape[1] - present[:, ::-1].argmax(1), 0)
 
 
 def is_ragged(source: Any) -> bool:
@@ -199,8 +210,7 @@ def series_of_array(x: NDArray[Any], y: Any, origin: str, lengths: Any = None) -
         raise DataError(f"x and y must have as many rows, however x has {len(x):,} and y has {len(targets):,}.")
     x = x.astype(np.float64)
     if lengths is None:
-        present = ~np.isnan(x).all(2)
-        ends = np.where(present.any(1), x.shape[1] - present[:, ::-1].argmax(1), 0)
+        ends = last_steps(x)
     else:
         ends = np.asarray(lengths)
         if ends.shape != (len(x),) or ends.dtype.kind not in "iu" or ends.min() < 0 or ends.max() > x.shape[1]:
