@@ -129,6 +129,29 @@ def test_own_test_rows_of_pictures_and_series_are_those_that_are_scored(tmp_path
         assert (run.evaluation["rows"], run.evaluation["n_rows"]) == ("test", rows)
 
 
+def test_the_test_file_beside_is_told_of_where_its_rows_are_the_test_rows(tmp_path: Path, rng: Rng) -> None:
+    source, beside = series(tmp_path / "data", rng)
+    own = tmp_path / "own.ts"
+    own.write_text("\n".join(beside.read_text().splitlines()[:-4]) + "\n")
+    told = {}
+    for number, settings in enumerate(({}, {"test": own}, {"test_size": 0.2}, {"test": source})):
+        run, _ = fitted(source, None, "mlp", tmp_path / f"run{number}", **settings)
+        told[number] = ("test-file-beside" in {finding["code"] for finding in run.findings}, run.evaluation["n_rows"])
+    assert told == {0: (True, 14), 1: (False, 10), 2: (False, 6), 3: (False, 30)}
+
+
+@pytest.mark.parametrize("kind", ["images", "series"])
+def test_a_target_column_of_what_has_no_columns_is_refused(tmp_path: Path, rng: Rng, kind: str) -> None:
+    source, _ = MAKERS[kind][0](tmp_path / "data", rng)
+    with pytest.raises(lockstep.SpecError) as caught:
+        fitted(source, "label", "mlp", tmp_path / "run")
+    assert str(caught.value) == (
+        f"data.target names a column of a table, however: label, and {source.name} holds {kind}, which bring their "
+        "labels along. Leave --target out."
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_can_be_learned_is_learned(tmp_path: Path, rng: Rng) -> None:
     for kind in ("images", "series", "text"):
         maker, target = MAKERS[kind]

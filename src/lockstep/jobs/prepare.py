@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lockstep.data import (
     Encoded,
     Raw,
+    RawSeries,
+    RawTable,
     Splits,
     check_rows,
     cut_rows,
@@ -115,6 +117,7 @@ def prepare_rows(
     raw: Raw, data_spec: DataSpec, settings: dict[str, Any], *, valid: Any, test: Any, show: Display, axes: Axes | None
 ) -> Prepared:
     """What was read, understood row by row; what was noticed is among what is returned."""
+    check_target(raw, data_spec)
     own_test = raw.test if "test_size" not in settings.get("data", {}) else None
     schema, findings = infer_schema(raw, data_spec)
     if schema.target in data_spec.drop:
@@ -163,6 +166,16 @@ def prepare_rows(
     findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
     found = (*findings, *leaks, *check_rows(compared, splits, schema), *check_groups(groups, splits, spec.data.group))
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
+
+
+def check_target(raw: Raw, spec: DataSpec) -> None:
+    """A target names a column. Raises ``SpecError`` where there are none."""
+    if spec.target is not None and not isinstance(raw, RawTable):
+        kind = "series" if isinstance(raw, RawSeries) else "images"
+        raise SpecError(
+            f"data.target names a column of a table, however: {spec.target}, and {raw.origin} holds {kind}, which "
+            "bring their labels along. Leave --target out."
+        )
 
 
 def chosen_spec(settings: dict[str, Any], axes: Axes | None, kind: Kind, task: Task, rows: int) -> FitSpec:
