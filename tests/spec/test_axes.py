@@ -100,6 +100,17 @@ def test_a_setting_is_found_by_its_path_or_its_last_part(key: str, path: str) ->
             "folds must be one for all candidates (they are compared on the same folds and seeds), ",
         ),
         (["model=mlp,forest"], "model must have a family among "),
+        (
+            ["family=perceptron,mlp", "activation=relu,tanh"],
+            "model.activation must be a setting of every model that is compared, however: perceptron has no "
+            "activation. Compare perceptron by itself, or leave activation out.",
+        ),
+        (
+            ["momentum=0,0.9", "optimizer=adam,sgd,adamw"],
+            "optimizer.momentum must be a setting of every optimizer that is compared, however: adam and adamw have no "
+            "momentum. Compare adam and adamw by themselves, or leave momentum out.",
+        ),
+        (["family=perceptron,mlp", "activaton=relu,tanh"], "There is no setting activaton to vary. Did you mean "),
     ],
 )
 def test_what_is_wrong_is_said_with_the_setting_and_the_value(axes: list[str], message: str) -> None:
@@ -107,6 +118,19 @@ def test_what_is_wrong_is_said_with_the_setting_and_the_value(axes: list[str], m
     with pytest.raises(SpecError) as caught:
         varied(*axes, spec=plateau)
     assert str(caught.value).startswith(message)
+
+
+def test_a_setting_of_pieces_that_are_all_varied_is_theirs_whatever_the_recipe_had() -> None:
+    spec = varied("layers=1,2", "family=rnn,transformer")
+    assert [(type(one.model).__name__, one.model.layers) for _, one in candidates(spec)] == [  # type: ignore[union-attr]
+        ("Rnn", 1), ("Rnn", 2), ("Transformer", 1), ("Transformer", 2),
+    ]  # fmt: skip
+
+
+def test_a_setting_over_an_axis_of_pieces_says_which_of_them_lacks_it() -> None:
+    spec = varied("family=perceptron,mlp")
+    with pytest.raises(SpecError, match=r"^There is no setting model\.activation\. Known in perceptron: family\.$"):
+        spec.override({"model": {"activation": "tanh"}})
 
 
 def test_each_optimiser_has_a_rate_of_its_own_and_the_one_of_the_recipe_stays_as_it_is() -> None:

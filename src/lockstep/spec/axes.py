@@ -95,28 +95,33 @@ def with_axes(spec: FitSpec, axes: Axes, given: Mapping[str, Any]) -> FitSpec:
 
     Optimisers, schedules and models are named; an optimiser then has a rate of its own, unless one was given.
     """
-    whole: dict[str, list[Any]] = {}
-    for key, values in axes.items():
+    varied: list[str] = []
+    for key in sorted(axes, key=lambda key: piece_named(key) is None):  # pieces first: other settings may be theirs
         path = resolve(key, spec)
-        if path in whole:
+        if path in varied:
             raise SpecError(f"A setting must be varied once, however: {path} twice. Give all its values together.")
-        whole[path] = values
-    for path in sorted(whole, key=lambda path: "." in path):  # pieces first: other settings may be theirs
-        values = [chosen(path, value, spec, given) if path in TAGS else value for value in whole[path]]
+        varied.append(path)
+        values = [chosen(path, value, spec, given) if path in TAGS else value for value in axes[key]]
         spec = spec.override({path: {"vary": values}}) if path in TAGS else spec.replace(path, Vary(*values))
     return spec
+
+
+def piece_named(key: str) -> str | None:
+    """The piece that is chosen whole by a setting: ``model`` by ``family``, ``model.family`` and ``model``."""
+    piece, _, last = key.rpartition(".")
+    if key == "family":
+        return "model"
+    return (piece or key) if key in TAGS or TAGS.get(piece) == last else None
 
 
 def resolve(key: str, spec: FitSpec) -> str:
     """The whole path of a setting by its path or its last part: ``lr`` is ``optimizer.lr``. Raises ``SpecError``."""
     known = list(dict.fromkeys(_paths(spec)))
-    piece, _, last = key.rpartition(".")
+    piece = key.rpartition(".")[0]
     if key == "loss":
         return "loss.name"
-    if key == "family":
-        return "model"
-    if key in TAGS or TAGS.get(piece) == last:
-        return piece or key
+    if whole := piece_named(key):
+        return whole
     if key in known:
         return key
     meant = [path for path in known if path.endswith(f".{key}")]

@@ -156,12 +156,25 @@ class Frozen(BaseModel):
             pieces = piece.values if isinstance(piece, Vary) else (piece,)
             if not all(isinstance(one, Frozen) for one in pieces):
                 raise SpecError(f"There is no setting {path}: {head} is a single value, however: {rest!r} in it.")
+            _check_shared(head, rest, pieces)
             changed = [one.replace(rest, value) for one in pieces]
             value = Vary(*changed) if isinstance(piece, Vary) else changed[0]
         return type(self)(**{**self._fields(), head: value})
 
     def _fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+def _check_shared(head: str, path: str, pieces: tuple[Any, ...]) -> None:
+    """Raise ``SpecError`` where only some ``pieces`` of an axis have the setting that is to be laid over each."""
+    key = path.partition(".")[0]
+    without = list(dict.fromkeys(_tag(type(one)) for one in pieces if key not in type(one).model_fields))
+    if without and any(key in type(one).model_fields for one in pieces):
+        raise SpecError(
+            f"{head}.{key} must be a setting of every {head} that is compared, however: {' and '.join(without)} "
+            f"{'has' if len(without) == 1 else 'have'} no {key}. Compare {' and '.join(without)} by "
+            f"{'itself' if len(without) == 1 else 'themselves'}, or leave {key} out."
+        )
 
 
 def _one_value_or_an_axis(
@@ -200,7 +213,8 @@ def unknown_key(key: str, model: type[BaseModel], prefix: str = "") -> str:
     known = list(model.model_fields)
     inside = [f"{name}.{key}" for name in known if any(key in one.model_fields for one in _field_models(model, name))]
     close = inside if len(inside) == 1 else difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"Did you mean {prefix}{close[0]}?" if close else f"Known here: {', '.join(known)}."
+    where = f"in {tag}" if (tag := _tag(model)) else "here"
+    hint = f"Did you mean {prefix}{close[0]}?" if close else f"Known {where}: {', '.join(known)}."
     return f"There is no setting {prefix}{key}. {hint}"
 
 
