@@ -102,7 +102,7 @@ def test_a_piece_given_as_one_word_is_told_where_the_word_belongs(path: str, kin
         ("optimiser.name", "adam", "There is no setting optimiser. Did you mean optimizer?"),
         ("training.epoch", 3, "There is no setting training.epoch. Did you mean training.epochs?"),
         ("data.targt", "y", "There is no setting data.targt. Did you mean data.target?"),
-        ("optimizer.momentun", 0.9, f"There is no setting optimizer.momentun. Known in adam: {ADAM}."),
+        ("optimizer.momentun", 0.9, f"There is no setting optimizer.momentun. Known in adamw: {ADAM}."),
         (
             "model.zebra",
             3,
