@@ -1,10 +1,12 @@
 """Reports opened in headless Chromium: every chart drawn, nothing on the console, nothing asked of the network."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from lockstep.report import render
@@ -107,3 +109,42 @@ def test_what_slips_past_the_escaping_is_refused_and_would_be_noticed(
     page.write_text(page.read_text(encoding="utf-8").replace("<footer>", f"{smuggled}<footer>"), encoding="utf-8")
     opened = browse(page)
     assert any("Content Security Policy" in line for line in opened.console)
+
+
+@pytest.mark.parametrize("width", [1280, 700])
+@pytest.mark.parametrize("kind", ["table", "compare"])
+def test_the_scores_are_seen_whole(kind: str, width: int, make_run: Callable[[str], Path], browse: Browse) -> None:
+    tell = """
+      const box = document.querySelector("[aria-label=Scores]");
+      const cut = [...box.querySelectorAll("th, td")].filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length;
+      document.body.dataset.scores = `${box.scrollWidth - box.clientWidth} over, ${cut} cut`;
+    """
+    opened = browse(probe(render(make_run(kind)), tell), f"--window-size={width},3000")
+    assert 'data-scores="0 over, 0 cut"' in opened.dom
+
+
+@pytest.mark.parametrize("kind", ["images", "compare"])
+def test_a_single_epoch_is_drawn_as_points(kind: str, make_run: Callable[[str], Path], browse: Browse) -> None:
+    folder = make_run(kind)
+    history = pl.read_parquet(folder / "history.parquet").filter(pl.col("epoch") == 1)
+    history.write_parquet(folder / "history.parquet")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for member in manifest["population"]["members"]:
+        member["best_epoch"] = 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    count = """
+      const seen = (mark) => Number(getComputedStyle(mark).opacity) > 0.1 && mark.getBoundingClientRect().width > 3;
+      const counts = ["loss", "metric", "schedule", "gradient"].map((name) =>
+        [...document.querySelectorAll(`[data-chart=${name}] .role-mark.mark-symbol path`)].filter(seen).length);
+      document.body.dataset.points = counts.join(" ");
+    """
+    opened = browse(probe(render(folder), count), "--window-size=1280,7000")
+    found = re.search(r'data-points="(.*?)"', opened.dom)
+    assert found is not None
+    loss, metric, schedule, gradient = map(int, found[1].split())
+    best = history["member"].n_unique()  # dots that mark best epochs are drawn anyway
+    assert loss > best
+    assert metric > best
+    assert schedule > 0
+    assert gradient > 0
+    assert opened.console == ()

@@ -6,7 +6,7 @@ from typing import Any
 
 from lockstep.report import format as fmt
 from lockstep.report.charts import HEIGHT, HUES, Chart, Spec, chart, plain_axis, quantity
-from lockstep.report.training_charts import FEW, epoch_axis, vertical
+from lockstep.report.training_charts import FEW, epoch_axis, line, vertical
 
 
 def ranking(ranked: list[Spec], *, metric: str) -> Chart:
@@ -176,10 +176,9 @@ def curves(labels: dict[int, str], *, epochs: int, metric: str) -> Chart:
     rest: list[Spec] = [{"filter": {"not": {"field": "candidate", "oneOf": first}}}]
     point = {"type": "point", "filled": True, "size": 80, "opacity": 0}
     layers: list[Spec] = [
-        {"transform": rest, "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.8, "tooltip": None},
-         "encoding": grey},
+        {"transform": rest, "mark": line(epochs, strokeWidth=1, opacity=0.8, tooltip=None), "encoding": grey},
         {"transform": rest, "mark": point, "encoding": {**grey, "tooltip": tooltip}},
-        {"transform": top, "mark": {"type": "line", "strokeWidth": 2.2, "tooltip": None}, "encoding": colored},
+        {"transform": top, "mark": line(epochs, strokeWidth=2.2, tooltip=None), "encoding": colored},
         {"transform": top, "mark": point, "encoding": {**colored, "tooltip": tooltip}},
     ]  # fmt: skip
     if len(first) == len(ranked):

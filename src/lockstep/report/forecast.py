@@ -7,6 +7,7 @@ from lockstep.report.charts import Chart, Spec, chart, plain_axis, quantity
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
 from lockstep.report.reading import Remark
+from lockstep.report.training_charts import line
 
 DRAWN = 8  # columns
 COLOURS = {"network": "@model", "season": "@warn", "last": "@muted"}
@@ -42,7 +43,7 @@ def by_step(rows: list[Json]) -> Chart:
     most = max(v["mse"] for v in values)
     spec: Spec = {
         "data": {"values": values},
-        "mark": {"type": "line", "strokeWidth": 2},
+        "mark": line(len({row["step"] for row in rows}), strokeWidth=2),
         "encoding": {
             "x": quantity("step", "rows ahead", scale={"nice": False}),
             "y": quantity("mse", "mean squared error", axis=plain_axis(most)),
@@ -65,7 +66,7 @@ def continued(example: Json) -> Chart:
     values = [row["value"] for row in rows]
     spec: Spec = {
         "data": {"values": [{**row, "value": fmt.rounded(row["value"])} for row in rows]},
-        "mark": {"type": "line", "strokeWidth": 1.6},
+        "mark": line(len(told), strokeWidth=1.6),
         "encoding": {
             "x": quantity("row", "rows from now", scale={"nice": False}),
             "y": quantity("value", str(fmt.label(example["column"])), scale={"zero": False},

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from lockstep.report.charts import HUES, Chart, Spec, chart, quantity
 
@@ -14,7 +15,13 @@ def epoch_axis(epochs: int) -> Spec:
     axis: Spec = {"tickMinStep": 1, "format": "d", "grid": False}
     if epochs <= 6:  # Vega would put ticks between them, and name 1.5 "2"
         axis["values"] = list(range(1, epochs + 1))
-    return quantity("epoch", "epoch", scale={"domain": [min(1, epochs), max(2, epochs)], "nice": False}, axis=axis)
+    ends = [1, epochs] if epochs > 1 else [0.5, 1.5]
+    return quantity("epoch", "epoch", scale={"domain": ends, "nice": False}, axis=axis)
+
+
+def line(points: int, **mark: Any) -> Spec:
+    """A line's mark; through a single point there is no line, so the point itself is drawn."""
+    return {"type": "line", **mark} | ({"point": {"filled": True, "size": 50, "tooltip": None}} if points < 2 else {})
 
 
 def vertical(values: list[float | None], *, log: bool | None = None) -> Spec:
@@ -64,11 +71,11 @@ def curves(
         layers.append({"data": {"name": "mean"}, "mark": {"type": "area", "opacity": 0.16, "clip": True},
                        "encoding": {**band, "color": color[s.field]}})  # fmt: skip
     for s in series:
-        mark = {"type": "line", "clip": True} | _thin(many, alone)
+        mark = line(epochs, clip=True, tooltip=None, **_thin(many, alone))
         encoding = {"y": y[s.field], "color": color[s.field], "detail": {"field": "member"}}
-        layers.append({"data": {"name": "members"}, "mark": {**mark, "tooltip": None}, "encoding": encoding})
+        layers.append({"data": {"name": "members"}, "mark": mark, "encoding": encoding})
     for s in series if not alone else []:
-        layers.append({"data": {"name": "mean"}, "mark": {"type": "line", "strokeWidth": 2.5, "clip": True},
+        layers.append({"data": {"name": "mean"}, "mark": line(epochs, strokeWidth=2.5, clip=True),
                        "encoding": {"y": y[s.field], "color": color[s.field]}})  # fmt: skip
     if best:
         layers.append(_best(y[best], color[best], best, y_title))
@@ -88,11 +95,11 @@ def curves_by_candidate(
     y = quantity(field, y_title, **y_axis)
     tooltip = [{"field": "candidate"}, {"field": "epoch"},
                {"field": field, "title": f"mean {y_title}", "format": ".4~g"}, {"field": "networks"}]  # fmt: skip
-    thin = {"type": "line", "strokeWidth": 1, "opacity": 0.15 if many else 0.35, "clip": True, "tooltip": None}
+    thin = line(epochs, strokeWidth=1, opacity=0.15 if many else 0.35, clip=True, tooltip=None)
     layers: list[Spec] = [
         {"data": {"name": "members"}, "mark": thin,
          "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
-        {"data": {"name": "mean"}, "layer": _line(2.5 if told_apart else 1.6, tooltip),
+        {"data": {"name": "mean"}, "layer": _line(epochs, 2.5 if told_apart else 1.6, tooltip),
          "encoding": {"y": y, "color": color, "detail": {"field": "candidate"}}},
     ]  # fmt: skip
     if not told_apart:
@@ -102,10 +109,10 @@ def curves_by_candidate(
     return chart({"encoding": {"x": epoch_axis(epochs)}, "layer": layers}, title=title, note=note, alt=alt)
 
 
-def _line(width: float, tooltip: list[Spec]) -> list[Spec]:
+def _line(epochs: int, width: float, tooltip: list[Spec]) -> list[Spec]:
     """A line, and unseen points on it that tell their values: a line's own tooltip would tell of its first point."""
     return [
-        {"mark": {"type": "line", "strokeWidth": width, "clip": True, "tooltip": None}},
+        {"mark": line(epochs, strokeWidth=width, clip=True, tooltip=None)},
         {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 0}, "encoding": {"tooltip": tooltip}},
     ]
 
@@ -162,7 +169,7 @@ def schedule(labels: list[str], *, epochs: int, y_axis: Spec, by: str) -> Chart:
     y = quantity("lr", title, scale=y_axis["scale"], axis={"tickCount": 5, **y_axis["axis"], **_SMALL})
     encoding = {"x": epoch_axis(epochs), "y": y, "color": color, "detail": {"field": "schedule"}}
     return chart(
-        {"data": {"name": "rates"}, "encoding": encoding, "layer": _line(2, tooltip)},
+        {"data": {"name": "rates"}, "encoding": encoding, "layer": _line(epochs, 2, tooltip)},
         title="Learning rate",
         note=by,
         alt="Learning rate at the end of each epoch.",
@@ -186,7 +193,7 @@ def layer_lines(layers: list[str], norms: list[float | None], *, epochs: int) ->
                  "scale": {"domain": layers, "range": depths}}  # fmt: skip
         y = quantity("norm", "gradient norm (log)", **vertical(norms, log=True))
         encoding: Spec = {"x": epoch_axis(epochs), "y": y, "color": color}
-        return chart({"data": {"name": "layers"}, "encoding": encoding, "layer": _line(2, tooltip)},
+        return chart({"data": {"name": "layers"}, "encoding": encoding, "layer": _line(epochs, 2, tooltip)},
                      title=title, alt=alt, height=240,
                      note=f"{note} From yellow, the first, to blue, the last.")  # fmt: skip
     scale: Spec = {"type": "log", "range": ["@heat0", "@heat1", "@heat2"]}
@@ -205,12 +212,12 @@ def whole_gradient(*, epochs: int, y_axis: Spec, clip: float | None, many: bool,
     """The norm of each member's whole gradient before clipping, with the clip norm as a line."""
     y = quantity("grad_norm", "gradient norm", **y_axis)
     color = _candidate_color(labels)
-    thin = {"type": "line", "tooltip": None} | _thin(many, alone=False)
+    thin = line(epochs, tooltip=None, **_thin(many, alone=False))
     tooltip = [{"field": "epoch"}, {"field": "grad_norm", "title": "mean norm", "format": ".3~g"}]
     layers: list[Spec] = [
         {"data": {"name": "members"}, "mark": thin,
          "encoding": {"y": y, "color": color, "detail": {"field": "member"}}},
-        {"data": {"name": "mean"}, "layer": _line(2.2, tooltip),
+        {"data": {"name": "mean"}, "layer": _line(epochs, 2.2, tooltip),
          "encoding": {"y": y, "color": color, "detail": {"field": "candidate"}}},
     ]  # fmt: skip
     for layer in layers:
