@@ -183,6 +183,24 @@ def test_commands_quote_a_folder_with_spaces(tmp_path: Path, make_run: MakeRun) 
     assert "lockstep predict '" in read(folder).text
 
 
+def test_pictures_of_series_say_how_they_are_read(make_run: MakeRun) -> None:
+    folder = make_run("images")
+    legend = "Pictures have a row each for the 12 channels"
+    edit(folder, "analysis.json", lambda a: a | {"mistakes": a["mistakes"] | {"kind": "series", "legend": legend}})
+    page = read(folder)
+    assert legend in page.text
+    assert 'class="pictures series"' in (folder / "report.html").read_text()
+
+
+def test_what_a_series_is_made_of_is_called_a_channel(make_run: MakeRun) -> None:
+    folder = make_run("table")
+    edit(folder, "manifest.json", lambda manifest: manifest | {"kind": "series"})
+    page = read(folder)
+    assert "when one channel is shuffled" in page.text
+    assert "column" not in page.text[page.text.index("Importance How") : page.text.index("Worst mistakes The")]
+    assert "of the column" not in json.loads(page.scripts[0])["charts"]["importance"]["description"]
+
+
 def test_many_classes_become_a_map_and_many_members_stay_small(make_run: MakeRun) -> None:
     folder = make_run("images")
     classes = [f"class {i}" for i in range(60)]

@@ -24,8 +24,7 @@ from lockstep.evaluation import (
     score,
     worst_mistakes,
 )
-from lockstep.jobs import forecast
-from lockstep.jobs.drawings import png, strokes
+from lockstep.jobs import drawings, forecast
 from lockstep.jobs.ensemble import Combined, added
 from lockstep.jobs.model import Floats, Model
 from lockstep.jobs.prepared import Judged, Prepared
@@ -217,7 +216,9 @@ def mistakes(prepared: Prepared, judged: Judged) -> dict[str, Any]:
             item |= {"actual": schema.classes[int(target[place])], "predicted": schema.classes[best]}
             item["confidence"] = float(prediction[best])
         items.append(item)
-    return {"kind": "images" if schema.kind in ("images", "series") else "rows", "items": items}
+    if schema.kind == "series":
+        return {"kind": "series", "legend": drawings.legend(len(schema.columns)), "items": items}
+    return {"kind": "images" if schema.kind == "images" else "rows", "items": items}
 
 
 def shown(source: Raw, row: int, schema: Schema) -> dict[str, Any]:
@@ -233,6 +234,6 @@ def shown(source: Raw, row: int, schema: Schema) -> dict[str, Any]:
                 "image": None,
             }
         case RawArrays():
-            return {"values": {"file": source.names[row]} if source.names else {}, "image": png(source.x[row])}
+            return {"values": {"file": source.names[row]} if source.names else {}, "image": drawings.png(source.x[row])}
         case RawSeries():
-            return {"values": {}, "image": strokes(source.x[row, : source.lengths[row]])}
+            return {"values": {}, "image": drawings.series(source.x[row, : source.lengths[row]], schema.columns)}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lockstep.report import charts, reading
+from lockstep.report import charts, reading, setting
 from lockstep.report import format as fmt
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
@@ -119,11 +119,12 @@ def importance(run: RunFiles, figures: Figures) -> tuple[Remark | None, int]:
     metric = str(table.get("metric") or "score")
     repeats = fmt.finite(table.get("repeats"))
     note = f"Bars are means of {fmt.plural(int(repeats), 'shuffle')}, lines 95 % intervals. " if repeats else ""
-    note += "Grey: not told from noise. Columns that say the same share their worth."
+    part = setting.part(run)
+    note += f"Grey: not told from noise. {fmt.capital(part)}s that say the same share their worth."
     figures.charts["importance"] = charts.importance(
-        shown, metric=fmt.metric_name(metric), lower_is_better=metric in fmt.LOWER_IS_BETTER, note=note
+        shown, metric=fmt.metric_name(metric), lower_is_better=metric in fmt.LOWER_IS_BETTER, part=part, note=note
     )
-    return reading.importance(table), len(features) - len(shown)
+    return reading.importance(table, part), len(features) - len(shown)
 
 
 def mistakes(run: RunFiles) -> Json | None:
@@ -137,7 +138,8 @@ def mistakes(run: RunFiles) -> Json | None:
     columns = sorted(named, key=lambda name: by_worth.index(name) if name in by_worth else len(by_worth))
     certain = any(fmt.finite(item.get("confidence")) is not None for item in items)
     return {
-        "kind": "images" if part.get("kind") == "images" else "rows",
+        "kind": kind if (kind := part.get("kind")) in ("images", "series") else "rows",
+        "legend": str(part.get("legend") or ""),
         "columns": [
             {"name": name, "numeric": all(_is_number((item.get("values") or {}).get(name)) for item in items)}
             for name in columns[:MISTAKE_COLUMNS]

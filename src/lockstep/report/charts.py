@@ -159,18 +159,18 @@ def residual_histogram(points: list[Spec], *, target: str) -> Chart:
                   alt=f"Histogram of {len(points)} errors, predicted minus actual.")  # fmt: skip
 
 
-def importance(features: list[Spec], *, metric: str, lower_is_better: bool, note: str) -> Chart:
-    """What shuffling a column costs, with its spread over repeats: the largest first."""
+def importance(features: list[Spec], *, metric: str, lower_is_better: bool, part: str, note: str) -> Chart:
+    """What shuffling a column (of series, a channel) costs, with its spread over repeats: the largest first."""
     order = [f["name"] for f in features]
     verb = "rise" if lower_is_better else "fall"
     x = quantity(
         "mean",
-        f"{verb} of {metric} when the column is shuffled",
+        f"{verb} of {metric} when the {part} is shuffled",
         scale={"nice": True},
         axis={**plain_axis(max(abs(f["mean"]) for f in features)), "tickCount": 6},
     )
     y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": {"ticks": False}}
-    tooltip = [{"field": "name", "title": "column"}, {"field": "mean", "format": ".3~g"},
+    tooltip = [{"field": "name", "title": part}, {"field": "mean", "format": ".3~g"},
                {"field": "low", "format": ".3~g"}, {"field": "high", "format": ".3~g"}]  # fmt: skip
     color = {"condition": {"test": "datum.low > 0", "value": "@model"}, "value": "@muted"}
     layers: list[Spec] = [
@@ -180,8 +180,8 @@ def importance(features: list[Spec], *, metric: str, lower_is_better: bool, note
         {"mark": {"type": "point", "filled": True, "size": 45, "opacity": 1}, "encoding": {"color": color}},
     ]  # fmt: skip
     return chart({"data": {"values": features}, "encoding": {"x": x, "y": y, "tooltip": tooltip}, "layer": layers},
-                  title="What each column is worth", note=note, height=24 * len(order),
-                  alt=f"Importance of {len(features)} columns with intervals, largest first.")  # fmt: skip
+                  title=f"What each {part} is worth", note=note, height=24 * len(order),
+                  alt=f"Importance of {len(features)} {part}s with intervals, largest first.")  # fmt: skip
 
 
 def confusion_map(cells: list[Spec], classes: list[str]) -> Chart:

@@ -64,6 +64,7 @@ def context(run: RunFiles) -> tuple[Json, Figures]:
         "calibration": calibration,
         "importance": importance,
         "importance_left_out": importance_left_out,
+        "part": setting.part(run),
         "analysis_rows": scores.rows_name(run.analysis.get("rows")),
         "mistakes": analysis.mistakes(run),
         "data": setting.data(run),

@@ -15,6 +15,11 @@ def origin_name(origin: Any) -> str:
     return str(origin or "the data").rstrip("/").rsplit("/", 1)[-1]
 
 
+def part(run: RunFiles) -> str:
+    """What a row is made of, in a word."""
+    return "channel" if run.manifest.get("kind") == "series" else "column"
+
+
 def data(run: RunFiles) -> Json:
     """Rows, columns and how each was understood."""
     source, schema = run.manifest.get("data") or {}, run.schema
