@@ -150,7 +150,7 @@ def score(metric: str, value: Any, places: int | None = None) -> str:
         return DASH
     if places is None:
         places = 3 if metric in SHARES else decimals(None, None, value)
-    text = f"{value:,.{places}f}"
+    text = f"{value:z,.{places}f}"  # z: no minus before zero
     if metric in SHARES:
         text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
     return text.replace("-", MINUS)

@@ -128,7 +128,11 @@ def loss_gap(paths: list[Path]) -> Remark | None:
         text = f"{where}, {fmt.number(valid / train, 2)} times as much: more dropout, weight decay or data may help."
         return Remark("caution", text)
     if valid < train:
-        return Remark("note", f"{where}. Validation is lower because dropout is at work only in training.")
+        return Remark(
+            "note",
+            f"{where}. Training loss is measured while the networks still learn, "
+            "and with dropout at work where there is any: so validation may be the lower one.",
+        )
     if valid > 1.15 * train:
         more = fmt.percent(valid / train - 1)
         return Remark("note", f"{where}, {more} more: the networks fit their own rows better than new ones.")
@@ -173,7 +177,7 @@ def _or(value: Any, other: float) -> float:
     return other if number is None else number
 
 
-def importance(table: Json | None) -> Remark | None:
+def importance(table: Json | None, part: str = "column") -> Remark | None:
     """Which inputs matter beyond noise: those whose interval lies above zero."""
     features = [f for f in (table or {}).get("features") or [] if fmt.finite(f.get("mean")) is not None]
     if not features or not table:
@@ -181,7 +185,7 @@ def importance(table: Json | None) -> Remark | None:
     ranked = sorted(features, key=lambda f: -f["mean"])
     real = [f for f in ranked if _or(f.get("low"), 0) > 0]
     if not real:
-        return Remark("caution", "No single column matters beyond the noise of shuffling.")
+        return Remark("caution", f"No single {part} matters beyond the noise of shuffling.")
     noise = len(features) - len(real)
     metric = str(table.get("metric") or "score")
     first = real[0]
@@ -193,7 +197,7 @@ def importance(table: Json | None) -> Remark | None:
         others = [str(f["name"]) for f in real[1:3]]
         text += f"; then {'come' if len(others) > 1 else 'comes'} {fmt.words(others)}"
     if noise:
-        text += f". {fmt.plural(noise, 'column')} of {len(features)} cannot be told from noise"
+        text += f". {fmt.plural(noise, part)} of {len(features)} cannot be told from noise"
     return Remark("note", f"{text}.")
 
 
