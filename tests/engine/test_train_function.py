@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lockstep
 from lockstep import SGD, AdamW, Constant
-from lockstep.errors import DataError, SpecError
+from lockstep.errors import DataError, SpecError, TrainingError
 from lockstep.spec import Loss
 
 Rng = np.random.Generator
@@ -105,6 +107,51 @@ def test_every_loss_can_be_named(rng: Rng, loss: str, outputs: int) -> None:
     result = train((x, y), (x, y), make=lambda: nn.Linear(4, outputs), loss=loss, epochs=20, optimizer=AdamW(lr=0.05))
     history = result.history.sort("epoch")
     assert history["valid_loss"][-1] < 0.8 * history["valid_loss"][0]
+
+
+def test_optimisers_and_schedules_go_by_name_too_and_lists_of_epochs_are_axes(rng: Rng) -> None:
+    data = rows(rng)
+    named = train(data, optimizer="momentum", schedule="step", epochs=6)
+    own = train(data, optimizer=SGD(momentum=0.9), schedule=lockstep.StepLR(step_size=2, gamma=0.1), epochs=6)
+    assert named.members[0].spec == own.members[0].spec
+    assert torch.equal(weights(named), weights(own))
+    several = train(
+        data, data, optimizer=lockstep.Vary("sgd", AdamW()), epochs=[1, 2], batch_size=(8, 20), patience=[1]
+    )
+    training = [(m.choices["optimizer"], m.spec.training.epochs, m.spec.training.batch_size) for m in several.members]
+    assert training == [(name, epochs, size) for name in ("sgd", "adamw") for epochs in (1, 2) for size in (8, 20)]
+
+
+def test_frames_are_data_too(rng: Rng) -> None:
+    x, y = rows(rng)
+    expected = weights(train((x, y)))
+    for module in (pd, pl):
+        frames = (module.DataFrame(x.numpy()), module.Series(y.numpy()))
+        assert torch.equal(weights(train(frames)), expected)
+
+
+def test_without_validation_rows_the_leaderboard_is_by_train_loss_and_says_so(rng: Rng) -> None:
+    result = train(rows(rng), optimizer=AdamW(lr=[1e-4, 1e-1]), epochs=4)
+    board = result.leaderboard
+    assert not {"valid_loss", "valid_metric"} & set(board.columns)
+    last = dict(result.history.filter(epoch=4).select("member", "train_loss").iter_rows())
+    assert board.select("member", "train_loss").rows() == sorted(last.items(), key=lambda row: row[1])
+    assert repr(result).startswith("Result of 2 members, by train loss: there were no validation rows\n")
+
+
+def test_rows_of_another_shape_for_validation_are_told_with_both_shapes(rng: Rng) -> None:
+    x, y = rows(rng)
+    with pytest.raises(DataError) as caught:
+        train((x, y), (x[:, :3], y))
+    assert str(caught.value) == (
+        "A row of valid must have the shape of one of data, [4] in x and [] in y, however: [3] in x and [] in y."
+    )
+
+
+def test_whole_numbers_for_a_layer_are_told_to_be_made_floats(rng: Rng) -> None:
+    x, y = rows(rng)
+    with pytest.raises(TrainingError, match=r"else give x\.float\(\)\.$"):
+        train(((10 * x).long(), y))
 
 
 def test_folds_seeds_and_a_list_of_rates_make_the_population(rng: Rng) -> None:
@@ -312,6 +359,25 @@ def data(rng: Rng) -> tuple[Tensor, Tensor]:
         ({"patience": 3}, "patience needs validation rows, however: patience=3. Give valid=(x, y) or folds=5."),
         ({"loss": "auto"}, "mse, mae, huber, quantile or a function, however: 'auto'."),
         ({"loss": "hinge"}, "'hinge'."),
+        ({"loss": "crossentropy"}, "or a function, however: 'crossentropy'. Did you mean cross_entropy?"),
+        (
+            {"loss": nn.CrossEntropyLoss},
+            "loss must be a function, however: the class CrossEntropyLoss. Give CrossEntropyLoss().",
+        ),
+        ({"optimizer": "adamx"}, "optimizer must be among sgd, momentum, nesterov, rmsprop, adam, adamw, however: "),
+        (
+            {"optimizer": torch.optim.AdamW},
+            "optimizer must be lockstep's SGD, RMSprop, Adam, AdamW, or a name, however: AdamW of another library. "
+            "Give lockstep.AdamW(…).",
+        ),
+        ({"optimizer": torch.optim.Adagrad(make().parameters())}, "or a name, however: Adagrad. Give one of these."),
+        ({"optimizer": [SGD(), AdamW()]}, "however: list. To try each of several: optimizer=lockstep.Vary(…, …)."),
+        ({"optimizer": None}, "optimizer must be lockstep's SGD, RMSprop, Adam, AdamW, or a name, however: NoneType."),
+        ({"schedule": "cosin"}, "schedule must have a name among 'constant', 'step', "),
+        ({"schedule": torch.optim.lr_scheduler.StepLR}, "Give lockstep.StepLR(…)."),
+        ({"epochs": [1, 0]}, "epochs must be >= 1, however: 0."),
+        ({"batch_size": 0}, "batch_size must be >= 1, however: 0."),
+        ({"folds": 0}, "folds must be >= 1, however: 0."),
         ({"loss": lockstep.Vary("mse", F.mse_loss)}, "loss may vary among names and Loss(…), however: a function."),
         ({"make": sized}, "make_module must be callable without more than module holds, however: it needs width."),
         (
@@ -344,6 +410,24 @@ def test_folds_and_validation_rows_exclude_each_other(data: tuple[Tensor, Tensor
         ((torch.zeros(3, 4),), "data must be (x, y), a map-style Dataset or its DataLoader, however: tuple."),
         ((torch.zeros(3, 4), torch.zeros(2)), "data must have as many rows in x as in y, however: 3 and 2."),
         ((torch.zeros(0, 4), torch.zeros(0)), "data must have rows, however: 0."),
+        (
+            "rows.csv",
+            "data must be (x, y), a map-style Dataset or its DataLoader, however: str. Files are for lockstep.fit.",
+        ),
+        (
+            (torch.zeros(2, 4), np.array(["a", "b"])),
+            "data must hold numbers that make a tensor, however: text or objects. As class codes: "
+            "np.unique(y, return_inverse=True)[1].",
+        ),
+        (
+            (torch.full((2, 4), torch.nan), torch.zeros(2)),
+            "data must hold finite numbers, however row 0 has NaN or infinity. Fill or drop it.",
+        ),
+        (
+            (torch.zeros(2, 4), torch.tensor([0, 7])),
+            "Class codes count from 0 to 2 for a network of 3 outputs, however y holds 0 to 7. Give the network 8 "
+            "outputs.",
+        ),
     ],
 )
 def test_data_that_is_no_x_and_y_is_refused(wrong: Any, message: str) -> None:

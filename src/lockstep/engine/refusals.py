@@ -53,7 +53,7 @@ def wrong(reason: str) -> str | None:
             "The loss must follow from the network's parameters, however: nothing leads back to them (a .detach(), "
             ".item() or torch.no_grad() on the way cuts it off)."
         )
-    if "is out of bounds for dimension" in reason or "index out of range in self" in reason:
+    if re.search("is out of bounds for dimension|index out of range in self|Target .* is out of bounds", reason):
         return (
             "A class or category code must count from 0 and be smaller than what the network has places for, "
             f"however: {reason}."

@@ -17,6 +17,7 @@ from lockstep.engine.population import Member
 from lockstep.errors import SpecError, TrainingError
 from lockstep.network.checks import check_logits
 from lockstep.network.losses import LOSSES, LossFunction
+from lockstep.network.targets import check_targets
 from lockstep.spec import Loss, Vary
 
 OwnLoss = Callable[[Tensor, Tensor], Tensor]
@@ -50,11 +51,13 @@ def check_factory(make_module: Any, arguments: Mapping[str, Any]) -> None:
         )
 
 
-def try_alone(modules: Sequence[nn.Module], members: Sequence[Member], inputs: Sequence[Tensor], named: bool) -> None:
+def try_alone(
+    modules: Sequence[nn.Module], members: Sequence[Member], inputs: Sequence[Tensor], targets: Tensor, named: bool
+) -> None:
     """Let one network of each candidate see two rows by itself: what is wrong, torch then says plainly.
 
-    Raises ``TrainingError`` for that, and with a ``named`` loss ``SpecError`` where the network gives probabilities to
-    one that takes logits.
+    Raises ``TrainingError`` for that; with a ``named`` loss also ``SpecError`` where the network gives probabilities to
+    one that takes logits, and ``DataError`` where output, targets and loss do not fit together.
     """
     seen: set[int] = set()
     for module, member in zip(modules, members, strict=True):
@@ -64,6 +67,7 @@ def try_alone(modules: Sequence[nn.Module], members: Sequence[Member], inputs: S
             output = output_of(module, [as_input(x[:2], like, torch.device("cpu")) for x in inputs])
             if named and isinstance(output, Tensor):
                 check_logits(output, member.spec.loss.name)
+                check_targets(output, targets, member.spec.loss.name)
 
 
 def output_of(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
@@ -73,28 +77,34 @@ def output_of(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
     except Exception as error:
         shapes = ", ".join(str(list(x.shape)) for x in inputs)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        whole = any(not x.is_floating_point() for x in inputs) and "dtype" in reason
+        hint = " Whole numbers reach the network as such, as an embedding needs; else give x.float()." if whole else ""
         raise TrainingError(
-            f"The network must take a batch of the data, {shapes}, however it raises {reason}."
+            f"The network must take a batch of the data, {shapes}, however it raises {reason}.{hint}"
         ) from error
 
 
 def understood(loss: Any) -> Loss | Vary:
     """A loss as data, or an axis of such; a user's own function is none, and its ``Loss`` says nothing."""
     match loss:
+        case type():
+            raise SpecError(f"loss must be a function, however: the class {loss.__name__}. Give {loss.__name__}().")
         case Vary(values=values):
             if any(map(callable, values)):
                 raise SpecError("loss may vary among names and Loss(…), however: a function. Train once with each.")
             return Vary(*map(understood, values))
         case Loss(name=Vary(values=values)):
             return Vary(*(understood(loss.replace("name", name)) for name in values))
-        case str():
-            return understood(Loss.parse({"name": loss}))
+        case str() if loss in LOSSES:
+            return Loss.parse({"name": loss})
         case Loss() if loss.name in LOSSES:
             return loss
         case _ if callable(loss):
             return Loss()
     name = loss.name if isinstance(loss, Loss) else loss
-    raise SpecError(f"loss must be one of {', '.join(LOSSES)} or a function, however: {name!r}.")
+    close = difflib.get_close_matches(name, LOSSES, n=1, cutoff=0.6) if isinstance(name, str) else []
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise SpecError(f"loss must be one of {', '.join(LOSSES)} or a function, however: {name!r}.{hint}")
 
 
 def function_of(loss: Any, spec: Loss) -> tuple[str, LossFunction]:

@@ -45,10 +45,18 @@ class Result:
             raise TrainingError(f"Member {index} has no trained weights: it {ended} before its first epoch was good.")
         return self.trained.module(position)
 
+    @property
+    def validated(self) -> bool:
+        """Whether there were validation rows."""
+        return any(len(member.valid_rows) for member in self.members)
+
     @cached_property
     def leaderboard(self) -> pl.DataFrame:
-        """One row per member, best validation loss first (last train loss where there are no validation rows)."""
-        by = "valid_loss" if self.history["valid_loss"].is_not_nan().any() else "train_loss"
+        """One row per member, best validation loss first.
+
+        Where there are no validation rows: by the last train loss, and without the columns for them.
+        """
+        by = "valid_loss" if self.validated else "train_loss"
         ends = {m.index: done for m, done in zip(self.members, self.trained.finished, strict=True)}
         best = self.history.filter(
             pl.col("epoch") == pl.col("member").replace_strict({i: d.best_epoch for i, d in ends.items()})
@@ -57,7 +65,8 @@ class Result:
             {"member": list(ends), "best_epoch": [done.best_epoch for done in ends.values()],
              "epochs": [done.epochs for done in ends.values()], "ended": [done.ended for done in ends.values()]}
         )  # fmt: skip
-        columns = ["member", "candidate", "fold", "seed", "train_loss", "valid_loss", "valid_metric"]
+        columns = ["member", "candidate", "fold", "seed", "train_loss"]
+        columns += ["valid_loss", "valid_metric"] if self.validated else []
         board = chosen(self.members).join(ended, on="member").join(best.select(columns), on="member", how="left")
         return board.sort(by, nulls_last=True)
 
@@ -95,7 +104,8 @@ class Result:
         return known.index(index)
 
     def __repr__(self) -> str:
-        return f"Result of {len(self.members)} members\n{self.leaderboard}"
+        by = "" if self.validated else ", by train loss: there were no validation rows"
+        return f"Result of {len(self.members)} members{by}\n{self.leaderboard}"
 
 
 def chosen(members: Sequence[Member]) -> pl.DataFrame:

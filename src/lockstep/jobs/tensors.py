@@ -1,6 +1,7 @@
 """What a user hands to ``lockstep.train``, as tensors."""
 
 from collections.abc import Sized
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ def unpack(data: Any, name: str) -> Rows:
         data = default_collate([data[i] for i in range(len(data))])
     if not isinstance(data, tuple | list) or len(data) != 2:
         kind = type(data).__name__
-        raise DataError(f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {kind}.")
+        hint = " Files are for lockstep.fit." if isinstance(data, str | Path) else ""
+        raise DataError(f"{name} must be (x, y), a map-style Dataset or its DataLoader, however: {kind}.{hint}")
     x, y = data
     several = isinstance(x, tuple) or (isinstance(x, list) and all(hasattr(part, "shape") for part in x))
     inputs = tuple(tensor(part, name) for part in (x if several else (x,)))
@@ -69,6 +71,17 @@ def dataset_of(loader: DataLoader[Any], name: str) -> Dataset[Any]:
 
 
 def tensor(values: Any, name: str) -> Tensor:
+    if hasattr(values, "to_numpy"):  # of a frame or one of its columns
+        values = values.to_numpy()
+    if isinstance(values, list) and any(isinstance(value, str) for value in values):
+        values = np.array(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "USO":
+        raise DataError(
+            f"{name} must hold numbers that make a tensor, however: text or objects. As class codes: "
+            "np.unique(y, return_inverse=True)[1]."
+        )
+    if isinstance(values, np.ndarray) and not values.flags.writeable:  # a frame's own memory, which torch warns of
+        values = values.copy()
     try:
         made: Tensor = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -81,7 +94,8 @@ def joined(data: Rows, valid: Rows) -> Rows:
     """The validation rows behind the others. Raises ``DataError`` where they are of another shape."""
     shapes = [[list(part.shape[1:]) for part in (*inputs, target)] for inputs, target in (data, valid)]
     if shapes[0] != shapes[1]:
-        raise DataError(f"valid must have the shapes of data, {shapes[0]} a row, however: {shapes[1]}.")
+        ours, others = (f"{' and '.join(map(str, x))} in x and {y} in y" for *x, y in shapes)
+        raise DataError(f"A row of valid must have the shape of one of data, {ours}, however: {others}.")
     if data[1].is_floating_point() != valid[1].is_floating_point():
         raise DataError(f"valid must have targets of the type of data's, {data[1].dtype}, however: {valid[1].dtype}.")
     inputs = tuple(torch.cat(pair) for pair in zip(data[0], valid[0], strict=True))

@@ -12,9 +12,10 @@ from lockstep.engine.forward import as_input
 from lockstep.engine.loop import Problem
 from lockstep.engine.plan import executors
 from lockstep.engine.population import Member, make_population
+from lockstep.engine.population import Population as Members
 from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
-from lockstep.engine.train import make_modules, pick_device, train_population
+from lockstep.engine.train import Trained, make_modules, pick_device, train_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.interrupt import stop_on_interrupt
@@ -25,8 +26,10 @@ from lockstep.jobs.result import Result, with_choices
 from lockstep.jobs.tensors import joined, split_rows, unpack
 from lockstep.runs import History
 from lockstep.spec import AdamW, Constant, CosineAnnealingLR, Loss, Optimizer, Population, Schedule, Training, Vary
+from lockstep.spec.choices import by_name
 from lockstep.spec.module import Arguments, ModuleSpec
 
+BATCH_SIZE = 128  # unless given
 EPOCH_LINES = 200  # a line for each of so many, as a loop of one's own would print; then fewer
 
 
@@ -37,13 +40,13 @@ def train(
     *,
     module: Mapping[str, Any] | None = None,
     loss: str | Loss | Vary | Callable[[Tensor, Tensor], Tensor] = "cross_entropy",
-    optimizer: Optimizer | Vary = AdamW(),  # noqa: B008  (frozen)
-    schedule: Schedule | Vary | None = CosineAnnealingLR(),  # noqa: B008
-    epochs: int | Vary = 100,
-    batch_size: int | Vary | None = None,
+    optimizer: Optimizer | str | Vary = AdamW(),  # noqa: B008  (frozen)
+    schedule: Schedule | str | Vary | None = CosineAnnealingLR(),  # noqa: B008
+    epochs: int | Sequence[int] | Vary = 100,
+    batch_size: int | Sequence[int] | Vary | None = None,
     clip_norm: Any = None,
     ema: Any = None,
-    patience: int | Vary | None = None,
+    patience: int | Sequence[int] | Vary | None = None,
     folds: int | None = None,
     seeds: int = 1,
     seed: int = 0,
@@ -60,42 +63,71 @@ def train(
     ``module`` too: ``module={"width": Vary(64, 128)}``; so is a list where a number belongs, but not in ``module``.
     Networks that cannot be stacked are trained one after another, with the reason among the result's ``findings``.
     Without ``valid``, ``folds=n`` cross-validates. ``loss`` is a name, a ``Loss`` or a function (output, target) → mean
-    loss. ``schedule=None`` keeps the rate. Each member keeps the weights of its best epoch by validation loss (the last
-    epoch without validation rows) and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a
-    moving average of the weights, which is then what is judged and kept. ``executor`` is ``eager`` (autograd),
-    ``backprop`` (the chain rule written out, for chains of layers) or ``auto``.
+    loss. ``optimizer`` and ``schedule`` may go by name, ``"adamw"``, with their defaults; ``schedule=None`` keeps the
+    rate. Each member keeps the weights of its best epoch by validation loss (the last epoch without validation rows)
+    and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a moving average of the weights,
+    which is then what is judged and kept. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
+    out, for chains of layers) or ``auto``.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
     check_factory(make_module, module or {})
-    inputs, targets = unpack(data, "data")
+    rows = unpack(data, "data")
     if batch_size is None:
-        batch_size = data.batch_size if isinstance(data, DataLoader) and data.batch_size else 128
-    length = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "clip_norm": clip_norm, "ema": ema}
-    pieces = {"loss": understood(loss), "optimizer": optimizer, "schedule": schedule or Constant()}
-    who = Population(folds=folds or 1, seeds=seeds, seed=seed, members=members)
-    spec = ModuleSpec.parse(
-        {"module": Arguments(**(module or {})), "training": Training.parse(length), "population": who} | pieces
-    )
-    rows = len(targets)
-    if valid is not None:
-        inputs, targets = joined((inputs, targets), unpack(valid, "valid"))
-    population = make_population(spec, split_rows(rows, targets, folds, spec.population))
+        batch_size = data.batch_size if isinstance(data, DataLoader) and data.batch_size else BATCH_SIZE
+    spec = settings_of(
+        module, loss, optimizer, schedule,
+        {"epochs": epochs, "batch_size": batch_size, "patience": patience, "clip_norm": clip_norm, "ema": ema},
+        {"folds": 1 if folds is None else folds, "seeds": seeds, "seed": seed, "members": members},
+    )  # fmt: skip
+    inputs, targets = rows if valid is None else joined(rows, unpack(valid, "valid"))
+    population = make_population(spec, split_rows(len(rows[1]), targets, folds, spec.population))
     if patience is not None and len(population.members[0].valid_rows) == 0:
         raise SpecError(f"patience needs validation rows, however: patience={patience}. Give valid=(x, y) or folds=5.")
 
     where = pick_device(device)
     modules = make_modules(lambda member: make_module(**arguments_of(member)), population.training)
-    try_alone(modules, population.training, inputs, named=not callable(loss))
+    try_alone(modules, population.training, inputs, targets, named=not callable(loss))
     like = next(modules[0].parameters())
     resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_input(targets, like, where))
-
-    def problem(ours: Sequence[Member]) -> Problem:
-        name, function = function_of(loss, ours[0].spec.loss)
-        numbers = loss_numbers(ours, modules[0], where, class_weights=own_weights(ours))
-        return Problem(resident, function, name, numbers, executor=executor)
-
+    problem = partial(problem_of, resident=resident, loss=loss, like=modules[0], executor=executor)
     executors(population, modules, problem)  # one that cannot train a stack is refused before any is trained
+    trained, history, found = trained_with_display(population, modules, problem, where, quiet=quiet)
+    choices = with_choices(history.frame(), population.training)
+    return Result(population.training, choices, trained, partial(loss_of, loss), found)
+
+
+def settings_of(
+    module: Mapping[str, Any] | None, loss: Any, optimizer: Any, schedule: Any, length: dict[str, Any],
+    who: dict[str, Any],
+) -> ModuleSpec:  # fmt: skip
+    """The keywords as a spec: names become pieces, and lists of numbers axes. Raises ``SpecError``."""
+    axes = {name: Vary(*value) for name, value in length.items() if isinstance(value, list | tuple)}
+    training = Training.parse(length | axes)
+    return ModuleSpec.parse(
+        {
+            "module": Arguments(**(module or {})),
+            "loss": understood(loss),
+            "optimizer": by_name("optimizer", optimizer, training.epochs),
+            "schedule": Constant() if schedule is None else by_name("schedule", schedule, training.epochs),
+            "training": training,
+            "population": Population.parse(who),
+        }
+    )
+
+
+def problem_of(members: Sequence[Member], *, resident: Resident, loss: Any, like: nn.Module, executor: str) -> Problem:
+    """What the members of one stack are trained on."""
+    name, function = function_of(loss, members[0].spec.loss)
+    numbers = loss_numbers(members, like, resident.targets.device, class_weights=own_weights(members))
+    return Problem(resident, function, name, numbers, executor=executor)
+
+
+def trained_with_display(
+    population: Members, modules: Sequence[nn.Module], problem: Callable[[Sequence[Member]], Problem],
+    where: torch.device, *, quiet: bool,
+) -> tuple[Trained, History, tuple[Finding, ...]]:  # fmt: skip
+    """Train, and show how it goes; Ctrl-C ends it with the best so far. What was noticed comes back too."""
     history, found = History(population.identities), list[Finding]()
     with progress(quiet=quiet, epoch_lines=EPOCH_LINES) as show, stop_on_interrupt(show.say) as stop:
 
@@ -108,13 +140,7 @@ def train(
         trained = train_population(
             population, modules, problem, where, observers=[history, show], stop=stop, notice=notice
         )
-    return Result(
-        population.training,
-        with_choices(history.frame(), population.training),
-        trained,
-        partial(loss_of, loss),
-        tuple(found),
-    )
+    return trained, history, tuple(found)
 
 
 def arguments_of(member: Member) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Optimisers, schedules and models by one word, each with numbers that suit it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.spec.base import Frozen, Vary
 from lockstep.spec.fit import TAGS, FitSpec
 from lockstep.spec.names import called, names, say
+from lockstep.spec.optimizers import Optimizer
+from lockstep.spec.schedules import Schedule
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"name": "sgd", "momentum": 0.0, "nesterov": False},
@@ -37,27 +39,61 @@ def chosen(path: str, value: Any, spec: FitSpec, given: Mapping[str, Any]) -> di
         case "optimizer":
             return named_optimizer(value, spec, given)
         case "schedule":
-            return named_schedule(value, spec)
+            return named_schedule(value, spec.training.epochs)
     return {TAGS[path]: value}
+
+
+def by_name(path: str, said: Any, epochs: int | Vary) -> Any:
+    """An ``optimizer`` or ``schedule`` of a run of so many ``epochs``, or an axis of such; a name as settings.
+
+    Raises ``SpecError`` for what is neither name, piece nor settings.
+    """
+    match said:
+        case Vary(values=values):
+            return Vary(*(by_name(path, one, epochs) for one in values))
+        case str() if path == "optimizer":
+            return known_optimizer(said)
+        case str():
+            return named_schedule(said, epochs)
+        case Frozen() | Mapping():
+            return said
+    raise SpecError(not_a_piece(path, said))
+
+
+def not_a_piece(path: str, said: Any) -> str:
+    """The sentence for something else, such as torch's own optimiser, where a piece belongs."""
+    known = [piece.__name__ for piece in get_args(get_args({"optimizer": Optimizer, "schedule": Schedule}[path])[0])]
+    kind = said.__name__ if isinstance(said, type) else type(said).__name__
+    what, remedy = kind, "Give one of these."
+    if isinstance(said, list | tuple):
+        remedy = f"To try each of several: {path}=lockstep.Vary(…, …)."
+    elif kind in known:
+        what, remedy = f"{kind} of another library", f"Give lockstep.{kind}(…)."
+    return f"{path} must be lockstep's {', '.join(known)}, or a name, however: {what}. {remedy}"
 
 
 def named_optimizer(name: str, spec: FitSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The optimiser of that name at the rate given by the user, or the recipe's, or one of its own."""
-    if name not in OPTIMIZERS:
-        raise SpecError(f"optimizer must be among {', '.join(OPTIMIZERS)}, however: {name!r}.")
+    settings = known_optimizer(name)
     wanted = given.get("optimizer", {})
     if isinstance(wanted, Mapping) and "lr" in wanted:
-        return OPTIMIZERS[name] | {"lr": wanted["lr"]}
+        return settings | {"lr": wanted["lr"]}
     base = spec.optimizer
     if isinstance(base, Vary) or called(base) == name:
-        return dict(OPTIMIZERS[name])
+        return settings
     adaptive = base.lr if base.name in ADAPTIVE and not isinstance(base.lr, Vary) else 1e-3
-    return OPTIMIZERS[name] | {"lr": float(f"{RATES[name] * adaptive:.6g}")}
+    return settings | {"lr": float(f"{RATES[name] * adaptive:.6g}")}
 
 
-def named_schedule(name: str, spec: FitSpec) -> dict[str, Any]:
-    """The schedule of that name; where it has no length of its own, one that suits the run's."""
-    epochs = spec.training.epochs
+def known_optimizer(name: str) -> dict[str, Any]:
+    """The optimiser of that name at its default rate. Raises ``SpecError``."""
+    if name not in OPTIMIZERS:
+        raise SpecError(f"optimizer must be among {', '.join(OPTIMIZERS)}, however: {name!r}.")
+    return dict(OPTIMIZERS[name])
+
+
+def named_schedule(name: str, epochs: int | Vary) -> dict[str, Any]:
+    """The schedule of that name; where it has no length of its own, one that suits a run of so many epochs."""
     length = max(epochs.values) if isinstance(epochs, Vary) else epochs
     match name:
         case "step":  # two cuts, to a hundredth
