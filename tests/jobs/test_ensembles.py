@@ -115,6 +115,32 @@ def test_a_candidate_that_lacks_a_network_is_left_out_of_the_combination(tmp_pat
     assert len(run.evaluation["members"]) == 5
 
 
+@pytest.mark.parametrize(
+    ("members", "evidence"),
+    [
+        ([0, 1, 2], "1 of 2 has one for each of 2 folds"),
+        ([0, 3], "0 of 2 have one for each of 2 folds"),
+        ([0, 1], "1 of 1 has one for each of 2 folds"),
+    ],
+)
+def test_what_cannot_be_combined_is_averaged_and_said(tmp_path, capsys, members, evidence):
+    settings = {"ensemble.method": "stacked", "optimizer.lr": [1e-2, 1e-3]}
+    run = lockstep.fit(
+        some_patients(200), target="ill", epochs=2, folds=2, members=members, set=SMALL | settings, out=tmp_path / "run"
+    )
+    assert run.manifest["ensemble"]["method"] == "mean"
+    (finding,) = [finding for finding in run.findings if finding["code"] == "not-combined"]
+    assert finding["evidence"] == evidence
+    assert finding["subject"] == "ensemble.method=stacked"
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The networks are averaged: stacked needs two candidates or seeds" in said
+
+
+def test_what_is_combined_or_averaged_by_wish_needs_no_word(tmp_path):
+    run = fitted(tmp_path, some_patients(200), seeds=2, set={"ensemble.method": "greedy"})
+    assert "not-combined" not in {finding["code"] for finding in run.findings}
+
+
 def test_without_test_rows_the_importance_of_a_column_is_what_shuffling_it_costs_the_combination(tmp_path):
     """Not what the mean is worse than the combination: a column of noise costs nothing."""
     rng = np.random.default_rng()

@@ -170,7 +170,7 @@ def padded(rows: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], Rows]:
 
 def last_steps(x: NDArray[np.float64]) -> Rows:
     """How many steps each series of [N, T, C] has up to the last one at which any channel has a value, [N]."""
-    present = ~np.isnan(x).all(2)
+    present: NDArray[np.bool_] = ~np.all(np.isnan(x), axis=2)
     return np.where(present.any(1), x.shape[1] - present[:, ::-1].argmax(1), 0)
 
 

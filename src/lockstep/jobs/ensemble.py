@@ -19,6 +19,7 @@ from lockstep.evaluation import (
     out_of_fold,
     score,
 )
+from lockstep.findings import Finding
 from lockstep.jobs.model import Floats
 from lockstep.jobs.prepared import Prepared, Rows
 from lockstep.spec.ensemble import Method
@@ -80,6 +81,25 @@ def combined(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats
         rows,
         cross_fitted(method, task, target, predictions, places),
     )
+
+
+def not_combined(method: Method, mixed: Combined | None, members: Sequence[Member]) -> list[Finding]:
+    """What is to be said where another ``method`` than the mean was asked for and could not be.
+
+    ``members`` are the networks that have weights.
+    """
+    if method == "mean" or mixed is not None:
+        return []
+    groups, folds = models_of(members).values(), len({member.fold for member in members})
+    whole = sum(len(group) == folds for group in groups)
+    return [
+        Finding(
+            severity="warning", code="not-combined", subject=f"ensemble.method={method}",
+            what=f"The networks are averaged: {method} needs two candidates or seeds with a network for every fold.",
+            evidence=f"{whole} of {len(groups)} {'has' if whole == 1 else 'have'} one for each of {folds} folds",
+            remedy="Train all networks of two seeds at least (no --members); one that diverged needs a lower rate.",
+        )
+    ]  # fmt: skip
 
 
 def record(found: Combined, prepared: Prepared, members: Sequence[Member]) -> dict[str, Any]:

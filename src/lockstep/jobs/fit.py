@@ -10,7 +10,7 @@ from lockstep.engine.train import Trained, train_population
 from lockstep.errors import LockstepError, TrainingError
 from lockstep.jobs import assess
 from lockstep.jobs.comparison import comparison
-from lockstep.jobs.ensemble import combined, record
+from lockstep.jobs.ensemble import combined, not_combined, record
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.keep import Keeper, to_arrays
@@ -88,7 +88,7 @@ def fitted(
                 trained, history = train(job, folder, show, stop)
             train_seconds = time.perf_counter() - began - read_seconds
             show.phase("Measuring")
-            finish(job, folder, trained, history, read_seconds, train_seconds)
+            finish(job, folder, trained, history, show, read_seconds, train_seconds)
             show.phase("Writing the report")
             render(folder.path)
     return Run(folder)
@@ -135,8 +135,9 @@ def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) 
 
 
 def finish(
-    job: Job, folder: RunFolder, trained: Trained, history: History, read_seconds: float, train_seconds: float
-) -> None:
+    job: Job, folder: RunFolder, trained: Trained, history: History, show: Display, read_seconds: float,
+    train_seconds: float,
+) -> None:  # fmt: skip
     """Measure what was trained and write everything down; the manifest last."""
     began = time.perf_counter()
     good = [position for position, done in enumerate(trained.finished) if done.best_epoch > 0]
@@ -150,7 +151,11 @@ def finish(
     compared = comparison(job.population, trained, table, job.prepared.schema.task, train_seconds)
     winner = compared["winner"] if compared else None
     winner = best_candidate(history.frame()) if winner is None else winner
-    mixed = combined(job.prepared, members, own, job.prepared.spec.ensemble.method)
+    method = job.prepared.spec.ensemble.method
+    mixed = combined(job.prepared, members, own, method)
+    noticed = not_combined(method, mixed, members)
+    for finding in noticed:
+        show.finding(finding)
     used = mixed.members if mixed else {member.index for member in members if member.candidate == winner}
     chosen = [place for place, member in enumerate(members) if member.index in used]
     shipped = [members[place] for place in chosen]
@@ -166,7 +171,9 @@ def finish(
     if compared:
         folder.write_comparison(compared)
     interrupted = any(done.ended == "interrupted" for done in trained.finished)
-    after = manifest(job, trained) | {
+    after = manifest(job, trained)
+    after |= {
+        "findings": after["findings"] + [finding.to_dict() for finding in noticed],
         "status": "interrupted" if interrupted else "finished",
         "winner": winner,
         "ensemble": record(mixed, job.prepared, members) if mixed else {"method": "mean", "members": indices},
