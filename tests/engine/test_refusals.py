@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,42 @@ def test_what_cannot_be_stacked_has_the_same_weights_alone_and_leaves_the_caller
     for one, same in zip(both.member(1).parameters(), alone.member(1).parameters(), strict=True):
         assert torch.equal(one, same)
     assert np.array_equal(both.predict(X)[1], alone.predict(X)[0])
+
+
+class Factor:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
+class Elsewhere(nn.Module):
+    """What it holds by a weak reference says nothing of itself, so two of it look the same."""
+
+    def __init__(self, factor: Factor) -> None:
+        super().__init__()
+        self.layer, self.factor = nn.Linear(6, 2), weakref.ref(factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        factor = self.factor()
+        assert factor is not None
+        return factor.value * self.layer(x)
+
+
+@pytest.mark.parametrize(("factors", "stacks"), [((1.0, 3.0), False), ((3.0, 3.0), True)])
+def test_a_second_network_that_does_otherwise_in_a_stack_than_alone_is_found(
+    factors: tuple[float, float], stacks: bool
+) -> None:
+    kept = [Factor(value) for value in factors]
+
+    def settings(which: tuple[int, ...]) -> dict[str, Any]:
+        made = iter(which)
+        return {"make": lambda: Elsewhere(kept[next(made)]), "members": list(which), "optimizer": "sgd"}
+
+    together = train(**settings((0, 1)))
+    assert [finding.evidence for finding in together.findings] == (
+        [] if stacks else ["in a stack they give other losses than alone"]
+    )
+    alone = train(**settings((1,)))
+    np.testing.assert_allclose(together.predict(X)[1], alone.predict(X)[0], atol=1e-5)
 
 
 def test_the_reason_names_the_line_in_the_users_code() -> None:

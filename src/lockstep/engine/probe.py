@@ -15,7 +15,7 @@ from lockstep.engine.executors.eager import autograd_gradients
 from lockstep.engine.forward import outputs_on_all_rows
 from lockstep.engine.population import Member
 from lockstep.engine.refusals import DROPOUT, Reason, first_sentence, in_stack, no_rule, operation, unstackable
-from lockstep.engine.stack import Stack
+from lockstep.engine.stack import Stack, lift
 from lockstep.engine.step import Resident
 from lockstep.engine.streams import epoch_rows
 from lockstep.network.layers.dropout import dropout_keys
@@ -29,17 +29,18 @@ def reason_to_part(
 ) -> Reason | None:
     """Why the ``members`` of ``stack`` must train one after another; None where they can be the stack that they are.
 
-    The first member's gradient on two batches, and its output, are worked out alone by plain autograd: what is wrong
-    with network, loss or data is raised from there. Then those of the first two (or of one twice) under ``vmap``: what
-    is raised there, or comes out otherwise, is the reason. Two batches, because what a forward keeps from one to the
-    next shows in the second. Nothing is changed, random states included.
+    The gradients of the first two members on two batches, and their outputs, are worked out alone by plain autograd:
+    what is wrong with network, loss or data is raised from there. Then those of both (or of one twice) under ``vmap``:
+    what is raised there, or comes out otherwise for either, is the reason; the second one's own form shows what the
+    first one's lacks. Two batches, because what a forward keeps from one to the next shows in the second. Nothing is
+    changed, random states included.
     """
     pair = [0, min(1, len(members) - 1)]
     rows = torch.from_numpy(epoch_rows([members[k] for k in pair], 0, 1, members[0].batch_size)[0]).to(
         stack.params.device
     )
     with seeded(0, stack.params.device):
-        alone = tried(stack.part([0], mapped=False), members[:1], rows[:1], data, loss, numbers, [0])
+        each = [tried_alone(stack, k, members[k], rows[k : k + 1], data, loss, numbers) for k in sorted(set(pair))]
         drawn = streams()
         try:
             with fallbacks() as slow:
@@ -47,22 +48,33 @@ def reason_to_part(
         except Exception as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             return unstackable(cause, stack.train_form) or Reason(f"torch says: {first_sentence(str(cause))}", "")
-        return judged(alone, both[0], slow, drawn != streams(), stack)
+        return judged(torch.cat(each), both[: len(each)], slow, drawn != streams(), stack)
 
 
 def judged(alone: Tensor, stacked: Tensor, slow: Sequence[str], drew: bool, stack: Stack) -> Reason | None:
-    """Why a stack that runs is still none."""
+    """Why a stack that runs is still none, given the losses ``[K, 2]`` of its members alone and in it."""
     if drew:
         return Reason(
             "the forward draws from Python's or numpy's random numbers, which would be the same for all", DROPOUT
         )
     if any(re.search("rnn|lstm|gru", name) for name in slow):
         return no_rule(slow[0], stack.train_form)
-    if not torch.allclose(alone, stacked, rtol=0.05, atol=1e-3 * float(alone.abs().max()), equal_nan=True):
+    size = alone.abs().amax(dim=1, keepdim=True)  # each member's own
+    close = torch.isclose(stacked / size, alone / size, rtol=0.05, atol=1e-3, equal_nan=True)
+    if not (close | (alone == stacked)).all():
         return Reason(
             "in a stack they give other losses than alone", "Look for what the forward keeps outside tensors."
         )
     return None
+
+
+def tried_alone(
+    stack: Stack, place: int, member: Member, rows: Tensor, data: Resident, loss: LossFunction,
+    numbers: dict[str, Tensor],
+) -> Tensor:  # fmt: skip
+    """``tried`` of one member as it would train by itself: by its own module's form, ``[1, 2]``."""
+    own = lift([stack.originals[place]], stack.params.device, mapped=False)
+    return tried(own, [member], rows, data, loss, numbers, [place])
 
 
 def tried(
