@@ -235,6 +235,12 @@ def test_evaluate_prints_a_table(jobs: Any, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+def test_evaluate_says_what_was_noticed_about_the_rows(jobs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs("evaluate", lambda *_: EVALUATION | {"findings": [FINDING]})
+    assert run("evaluate", "r", "d.csv") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "warning: 52 rows stand twice (52 of 32,561). Drop them."
+
+
 def test_report_prints_where_it_is(jobs: Any, capsys: pytest.CaptureFixture[str]) -> None:
     jobs("report", lambda path: path / "report.html")
     assert run("report", "runs/a") == 0

@@ -10,7 +10,9 @@ from lockstep.data import (
     Encoded,
     Schema,
     Splits,
+    cut_rows,
     encode,
+    hash_texts,
     infer_schema,
     make_splits,
     read,
@@ -157,11 +159,25 @@ def test_the_vocabulary_knows_nothing_of_other_rows_and_survives_the_schemas_fil
 def test_cut_empty_and_repeated_texts_are_said(rng: Rng) -> None:
     texts = sentences(rng)
     texts[3], texts[5] = "", "  " + texts[4].upper()
-    _, encoded, findings = learned(texts, np.arange(60), max_tokens=4)
+    schema, encoded, findings = learned(texts, np.arange(60), max_tokens=4)
     assert encoded.inputs[0].shape == (60, 4)
-    assert [finding.code for finding in findings] == ["empty-texts", "duplicate-texts", "texts-cut"]
+    assert [finding.code for finding in findings] == ["empty-texts", "duplicate-texts"]
     assert findings[1].what.startswith("1 row repeats")
-    assert "59 of 60 rows" in findings[2].evidence
+    raw = read(texts)
+    (cut,) = cut_rows(raw, schema, with_target=False)
+    assert (cut.code, cut.severity) == ("texts-cut", "warning")
+    assert f"59 of the 60 rows of {raw.origin}" in cut.evidence
+    assert cut_rows(read(["a cat", ""]), schema, with_target=False) == []
+
+
+def test_texts_are_known_again_by_how_they_are_written_but_for_case_and_spaces(rng: Rng) -> None:
+    texts = [*sentences(rng), "ÉTÉ  à Zürich", "이 문장", "\ud800", "", " \t"]
+    changed = [f" {text.upper()} ".replace(" ", "\n") if text.strip() else "   " for text in texts]
+    hashes = hash_texts(np.array(texts, dtype=object))
+    np.testing.assert_array_equal(hash_texts(np.array(changed, dtype=object)), hashes)
+    assert len(set(hashes[:-2])) == len({" ".join(text.lower().split()) for text in texts[:-2]})
+    assert hashes[-2:].tolist() == [0, 0]
+    assert hash_texts(np.array(["a cat"], dtype=object)).tolist() == [11735574737183569255]  # as in any run folder
 
 
 def test_an_empty_column_of_text_is_refused() -> None:

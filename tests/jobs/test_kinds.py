@@ -207,6 +207,59 @@ def test_texts_that_differ_in_unknown_words_alone_are_no_duplicates(tmp_path: Pa
     assert not {finding["code"] for finding in run.findings} & {"duplicates-test", "contradictory-rows"}
 
 
+def test_texts_that_differ_in_unknown_words_alone_were_not_trained_on(tmp_path: Path, rng: Rng) -> None:
+    """By its tokens each of the new texts is one of training: most of their words are unknown."""
+
+    def lines(count: int) -> list[str]:
+        return [f"this line ends with {''.join(rng.choice(list('abcdefgh'), 9))}" for _ in range(count)]
+
+    known, new = lines(120), lines(60)
+    pl.DataFrame({"line": known, "about": ["a", "b"] * 60}).write_csv(tmp_path / "known.csv")
+    again = [f" {line.upper()}" for line in known[:20]]
+    pl.DataFrame({"line": new + again + [""] * 2, "about": ["a", "b"] * 41}).write_csv(tmp_path / "new.csv")
+    settings = {"preprocess.tokens": "word", "preprocess.vocabulary": 5}
+    run, _ = fitted(tmp_path / "known.csv", "about", "mlp", tmp_path / "run", test_size=0, set=settings)
+    tokens = {row.tobytes() for row in run.inputs(known)[0]}
+    assert all(row.tobytes() in tokens for row in run.inputs(new)[0])
+    assert lockstep.evaluate(run, tmp_path / "new.csv")["seen"] == 20
+    with pytest.raises(lockstep.DataError, match=r"however 120 of the 120 rows of known\.csv are such rows"):
+        lockstep.evaluate(run, tmp_path / "known.csv")
+
+
+@pytest.mark.parametrize("kind", ["series", "text"])
+def test_rows_longer_than_what_is_read_are_told_of_once(
+    tmp_path: Path, rng: Rng, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    maker, target = MAKERS[kind]
+    source, new = maker(tmp_path / "data", rng)
+    run, _ = fitted(source, target, "mlp", tmp_path / "run", set={"preprocess.max_tokens": 6})
+    said = {finding["code"] for finding in run.findings}
+    capsys.readouterr()
+    if kind == "series":
+        head, rows = new.read_text().split("@data\n")
+        channels = [",".join(f"{v:.3f}" for v in rng.normal(size=11)) for _ in range(2)]
+        new.write_text(f"{head}@data\n{rows}{':'.join(channels)}:up\n")
+        expected = f" of the 15 in slopes_TEST.ts have more than {run.schema.steps} steps, up to 11"
+    else:
+        assert "texts-cut" in said
+        expected = "40 of the 40 rows of new.csv, the longest of "
+    lockstep.predict(run.path, new, tmp_path / "p.csv")
+    assert capsys.readouterr().err.count(expected) == 1
+    lockstep.predict(run.path, new, tmp_path / "p.csv", quiet=True)
+    assert capsys.readouterr().err == ""
+    (finding,) = lockstep.evaluate(run, new)["findings"]
+    assert expected in finding["evidence"]
+    assert lockstep.evaluate(run, new)["metrics"]  # a finding is no error
+
+
+def test_rows_that_fit_are_not_told_of(tmp_path: Path, rng: Rng, capsys: pytest.CaptureFixture[str]) -> None:
+    source, _ = text(tmp_path / "data", rng)
+    run, _ = fitted(source, "about", "mlp", tmp_path / "run", set={"preprocess.max_tokens": 100})
+    lockstep.predict(run.path, source, tmp_path / "p.csv")
+    assert "texts-cut" not in {finding["code"] for finding in run.findings}
+    assert capsys.readouterr().err == ""
+
+
 def test_series_given_in_python_are_predicted_as_they_were_given(tmp_path: Path, rng: Rng) -> None:
     rows = [np.cumsum(rng.normal(row % 2, 1, (rng.integers(3, 9), 2)), axis=0) for row in range(30)]
     run = lockstep.fit(

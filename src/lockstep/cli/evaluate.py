@@ -6,6 +6,7 @@ import typer
 
 from lockstep.cli import options as o
 from lockstep.cli.text import metric_lines
+from lockstep.findings import Finding
 
 
 def evaluate(
@@ -22,3 +23,7 @@ def evaluate(
     print("\n".join(metric_lines(metrics)))
     if metrics.get("seen"):
         print(f"{metrics['seen']:,} of these rows have the inputs of a row that was trained on; they flatter a little.")
+    if findings := metrics.get("findings"):
+        from lockstep.jobs.progress import sentence
+
+        print("\n".join(sentence(Finding(**finding)) for finding in findings))

@@ -1,9 +1,9 @@
 """Files, frames and arrays to a typed dataset: what it holds, what is wrong with it, and which rows train."""
 
 from lockstep.data.distinct import split_distinct
-from lockstep.data.encode import blank, cut_rows, encode, shuffled
+from lockstep.data.encode import blank, cut_rows, encode, raw_texts, shuffled
 from lockstep.data.encoded import Encoded
-from lockstep.data.free_text import same_text, with_vocabulary
+from lockstep.data.free_text import hash_texts, same_text, with_vocabulary
 from lockstep.data.infer import drop_unlabelled, infer_schema
 from lockstep.data.keys import split_keys
 from lockstep.data.leaks import find_leaks
@@ -30,8 +30,10 @@ __all__ = [
     "encode",
     "find_leaks",
     "hash_rows",
+    "hash_texts",
     "infer_schema",
     "make_splits",
+    "raw_texts",
     "read",
     "reading",
     "same_text",

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from lockstep.data.columns import check_finite
 from lockstep.data.encoded import Encoded
 from lockstep.data.frames import column_of
-from lockstep.data.free_text import texts_of
+from lockstep.data.free_text import cut_texts, texts_of
 from lockstep.data.notes import spelling_variants
 from lockstep.data.raw import Raw, RawArrays, RawSeries, RawTable, listing
 from lockstep.data.schema import Column, Schema
 from lockstep.data.steps import cut_series, encode_series
 from lockstep.data.timeline import encode_timeline
 from lockstep.data.values import as_boolean, as_date, as_number, as_text, clean, date_part, number_style
-from lockstep.data.vocabulary import tokenise
+from lockstep.data.vocabulary import token_counts, tokenise
 from lockstep.errors import DataError
 from lockstep.findings import Finding
 from lockstep.spec.data import Kind
@@ -187,9 +187,20 @@ def _other_labels(labels: list[str], schema: Schema, origin: str) -> DataError:
     )
 
 
-def cut_rows(raw: Raw, schema: Schema) -> list[Finding]:
+def raw_texts(raw: RawTable, schema: Schema, *, with_target: bool) -> NDArray[np.object_]:
+    """The texts [N] of a table by the schema of a text, as they are written."""
+    return texts_of(_by_name(raw, schema, with_target)[schema.used_columns[0].name])
+
+
+def cut_rows(raw: Raw, schema: Schema, *, with_target: bool = True) -> list[Finding]:
     """A finding where rows are longer than what a network takes, so that their end is cut off."""
-    return cut_series(raw, schema) if isinstance(raw, RawSeries) else []
+    match raw:
+        case RawSeries():
+            return cut_series(raw, schema)
+        case RawTable() if schema.vocabulary is not None:
+            texts, name = raw_texts(raw, schema, with_target=with_target), schema.used_columns[0].name
+            return cut_texts(token_counts(texts, schema.vocabulary), schema.vocabulary, name, raw.origin)
+    return []
 
 
 def blank(schema: Schema) -> tuple[NDArray[Any], ...]:

@@ -1,6 +1,7 @@
 """A table that is read as text: which column, what it is to a network, and what recurs in it."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from lockstep.data.encoded import Encoded
 from lockstep.data.kinds import is_id_name
 from lockstep.data.raw import listing
 from lockstep.data.schema import Column, Schema, Vocabulary
-from lockstep.data.vocabulary import learn_vocabulary, token_counts, tokenise
+from lockstep.data.vocabulary import learn_vocabulary, tokenise
 from lockstep.errors import DataError
 from lockstep.findings import Finding
 from lockstep.spec.data import DataSpec
@@ -69,9 +70,24 @@ def texts_of(values: pl.Series) -> NDArray[np.object_]:
     return np.array(values.cast(pl.String).fill_null("").to_list(), dtype=object)
 
 
+def plain_texts(texts: NDArray[np.object_]) -> list[str]:
+    """Texts but for case and spaces."""
+    return [" ".join(text.casefold().split()) for text in texts]
+
+
+def hash_texts(texts: NDArray[np.object_]) -> NDArray[np.uint64]:
+    """A 64-bit number for each text [N], here and anywhere the same where they differ in case and spaces alone.
+
+    It is 0 where there is no text: such rows have nothing to be known again by.
+    """
+    digests = [blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in plain_texts(texts)]
+    hashes = np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    return np.where([bool(text.strip()) for text in texts], hashes, np.uint64(0))
+
+
 def same_text(texts: NDArray[np.object_]) -> NDArray[np.int64]:
     """A number for each text [N], the same where they differ in case and spaces alone; one without any is alone."""
-    plain = [" ".join(text.casefold().split()) for text in texts]
+    plain = plain_texts(texts)
     codes = pl.Series(plain, dtype=pl.String).rank("dense").to_numpy().astype(np.int64) - 1
     empty = np.array([not text for text in plain], dtype=np.bool_)
     return np.where(empty, len(plain) + np.arange(len(plain)), codes)
@@ -87,11 +103,12 @@ def with_vocabulary(
     return (
         schema.model_copy(update={"vocabulary": vocabulary}),
         Encoded(tokenise(texts, vocabulary), encoded.target),
-        [*findings, *_cut(token_counts(texts, vocabulary), vocabulary, name)],
+        findings,
     )
 
 
-def _cut(counts: NDArray[np.int64], vocabulary: Vocabulary, name: str) -> list[Finding]:
+def cut_texts(counts: NDArray[np.int64], vocabulary: Vocabulary, name: str, origin: str) -> list[Finding]:
+    """A finding where some texts of ``origin``, of so many tokens, are longer than what is read of them."""
     longer = int((counts > vocabulary.steps).sum())
     if not longer:
         return []
@@ -99,8 +116,9 @@ def _cut(counts: NDArray[np.int64], vocabulary: Vocabulary, name: str) -> list[F
         Finding(
             severity="info" if longer <= 0.02 * len(counts) else "warning", code="texts-cut", subject=name,
             what=f"The first {vocabulary.steps:,} tokens of a text are read; {longer:,} texts have more.",
-            evidence=f"{longer:,} of {len(counts):,} rows, the longest of {counts.max():,} {vocabulary.kind} tokens",
-            remedy="To read more of them, for more memory and time: --set preprocess.max_tokens=N.",
+            evidence=f"{longer:,} of the {len(counts):,} rows of {origin}, the longest of {counts.max():,} "
+            f"{vocabulary.kind} tokens",
+            remedy="To read more of them, for more memory and time, train with --set preprocess.max_tokens=N.",
         )
     ]  # fmt: skip
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lockstep.data import RawTable, encode, hash_rows
+from lockstep.data import Encoded, Raw, RawTable, cut_rows, encode, hash_rows, hash_texts, raw_texts
 from lockstep.errors import DataError
 from lockstep.jobs import forecast
 from lockstep.jobs.assess import measured, scored
@@ -17,7 +18,8 @@ from lockstep.spec import DataSpec
 def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     """The metrics of the run on ``data`` (with its target), shaped as ``metrics.json``.
 
-    ``seen`` counts the rows whose inputs are, to the bit, those of a row that the run was trained on.
+    ``seen`` counts the rows whose inputs are, to the bit, those of a row that the run was trained on; of texts those
+    that are the same but for case and spaces. ``findings`` are what was noticed about the rows, such as a cut.
 
     Raises ``DataError`` where the rows are those the run was trained on: members would be judged by what they learned.
     """
@@ -25,7 +27,7 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     raw = run.read(data)
     encoded = encode(raw, run.schema, with_target=True)
     assert encoded.target is not None
-    seen = np.isin(hash_rows(encoded), run.trained_on)
+    seen = known_again(run, raw, encoded)
     if seen.mean() > 0.5:
         raise DataError(
             f"A run must be evaluated on rows that it did not train on, however {seen.sum():,} of the {len(seen):,} "
@@ -42,8 +44,17 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
         **measured(run.schema, encoded.target, run.model.together(predictions), groups),
         "rows": raw.origin,
         "seen": int(seen.sum()),
+        "findings": [finding.to_dict() for finding in cut_rows(raw, run.schema)],
         "members": [
             {"member": index, "metrics": scored(run.schema, encoded.target, prediction)}
             for index, prediction in zip(run.model.networks, predictions, strict=True)
         ],
     }
+
+
+def known_again(run: Run, raw: Raw, encoded: Encoded) -> NDArray[np.bool_]:
+    """Which rows the run was trained on; unknown words look alike as tokens, so texts are compared as written."""
+    if run.schema.kind != "text" or not isinstance(raw, RawTable):
+        return np.asarray(np.isin(hash_rows(encoded), run.trained_on))
+    hashes = hash_texts(raw_texts(raw, run.schema, with_target=True))
+    return np.asarray(np.isin(hashes, run.trained_on) & (hashes != 0))

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lockstep.data import Encoded, hash_rows
 from lockstep.engine.loop import Progress
 from lockstep.engine.population import Member
 from lockstep.engine.records import EpochRecord
@@ -52,7 +51,7 @@ class Keeper:
         prepared = self.job.prepared
         folds = prepared.splits.folds
         rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.valid)]))
-        hashes = hash_rows(Encoded(prepared.inputs(rows), None))
+        hashes = prepared.hashes(rows)
         schema = prepared.schema.model_dump_json(indent=1)
         self.folder.begin(prepared.spec, schema, hashes, manifest(self.job), first)
         self.begun = True

@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lockstep.data import RawTable, encode
+from lockstep.data import Raw, RawTable, cut_rows, encode
 from lockstep.data.timeline import times_ahead
 from lockstep.errors import RunError
+from lockstep.jobs.progress import progress
 from lockstep.jobs.run import Run, load
 from lockstep.runs import write_bytes
 
 
-def predict(run: str | Path, data: Any, out: str | Path) -> int:
+def predict(run: str | Path, data: Any, out: str | Path, *, quiet: bool = False) -> int:
     """Write the predictions of the run at ``run`` on ``data`` to ``out``; returns how many rows.
+
+    Rows that are longer than what the networks read are told of on stderr, unless ``quiet``.
 
     Columns: ``prediction``, then for classes ``probability_<class>`` each. Of a forecast: the time of each of the rows
     that come after ``data``, and every column's value there. The file is csv, tsv or parquet by its ending, whole or
@@ -27,7 +30,11 @@ def predict(run: str | Path, data: Any, out: str | Path) -> int:
     if isinstance(data, str | Path) and Path(data).exists() and out.exists() and out.samefile(data):
         raise RunError(f"--out must not be the data itself, however both are {out}. Choose another file with --out.")
     loaded = load(run)
-    frame = forecast_frame(loaded, data) if loaded.schema.kind == "forecast" else predictions(loaded, data)
+    raw = loaded.read(data)
+    frame = forecast_frame(loaded, raw) if loaded.schema.kind == "forecast" else predictions(loaded, raw)
+    with progress(quiet) as show:
+        for finding in cut_rows(raw, loaded.schema, with_target=False):
+            show.finding(finding)
     match out.suffix.lower():
         case ".parquet":
             buffer = io.BytesIO()
@@ -41,8 +48,8 @@ def predict(run: str | Path, data: Any, out: str | Path) -> int:
     return len(frame)
 
 
-def predictions(run: Run, data: Any) -> pl.DataFrame:
-    prediction = run.model.predict(run.inputs(data))
+def predictions(run: Run, raw: Raw) -> pl.DataFrame:
+    prediction = run.model.predict(encode(raw, run.schema, with_target=False).inputs)
     columns: dict[str, Any] = {"prediction": prediction}
     if run.schema.classes:
         columns["prediction"] = run.schema.labels(np.argmax(prediction, axis=1))
@@ -50,8 +57,7 @@ def predictions(run: Run, data: Any) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def forecast_frame(run: Run, data: Any) -> pl.DataFrame:
-    raw = run.read(data)
+def forecast_frame(run: Run, raw: Raw) -> pl.DataFrame:
     assert isinstance(raw, RawTable)
     (ahead,) = run.model.predict(encode(raw, run.schema, with_target=False).inputs)
     columns = {column.name: ahead[c] + column.offset for c, column in enumerate(run.schema.columns)}

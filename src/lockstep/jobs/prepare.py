@@ -162,7 +162,8 @@ def prepare_rows(
         schema, encoded, learned = with_vocabulary(schema, encoded, seen, spec.preprocess)
         findings += learned
     population = make_population(spec, [(fold.train, fold.valid) for fold in splits.folds])
-    findings += [finding for other in others.values() for finding in (*other.findings, *cut_rows(other, schema))]
+    findings += [finding for other in others.values() for finding in other.findings]
+    findings += [finding for source in sources.values() for finding in cut_rows(source, schema)]
     findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
     found = (*findings, *leaks, *check_rows(compared, splits, schema), *check_groups(groups, splits, spec.data.group))
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.data import Encoded, Raw, Schema, Splits
+from lockstep.data import Encoded, Raw, RawTable, Schema, Splits, hash_rows, hash_texts, raw_texts
 from lockstep.findings import Finding
 from lockstep.spec import FitSpec
 
@@ -34,6 +34,14 @@ class Prepared:
     def inputs(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """The encoded inputs of the given rows."""
         return tuple(x[rows] for x in self.encoded.inputs)
+
+    def hashes(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """What the given rows are known again by."""
+        if self.schema.kind != "text":
+            return hash_rows(Encoded(self.inputs(rows), None))
+        tables = [source for source in self.sources if isinstance(source, RawTable)]
+        texts = np.concatenate([raw_texts(table, self.schema, with_target=True) for table in tables])
+        return hash_texts(texts[rows])
 
     def raw_rows(self, rows: NDArray[np.int64]) -> list[tuple[Raw, int]]:
         """Where each row comes from: its source and its place there."""

@@ -72,7 +72,8 @@ class Run:
 
     @property
     def trained_on(self) -> NDArray[np.uint64]:
-        """A hash of the inputs of each row that the run trained or stopped on (``lockstep.data.hash_rows``)."""
+        """A hash of each row that the run trained or stopped on: of its inputs (``lockstep.data.hash_rows``), or of its
+        text as it is written (``hash_texts``)."""
         return self._folder.trained_on()
 
     @property
