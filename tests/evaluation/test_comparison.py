@@ -151,7 +151,9 @@ def test_candidates_are_ranked_by_their_means_and_compared_with_the_first(seed, 
     best = scores[ranked[0].place]
     for one in ranked[1:]:
         assert one.difference == corrected_t_test(scores[one.place] - best, test_over_train=1 / 3)
-        assert one.worse == (not one.difference.low <= 0 <= one.difference.high)
+        assert one.worse == (one.p_holm < 0.05)
+        assert (one.worse or one.alone) == (not one.difference.low <= 0 <= one.difference.high)
+        assert not (one.worse and one.alone)
         assert one.p_holm >= one.difference.p_value
     assert not ranked[0].worse
 

@@ -18,6 +18,7 @@ from lockstep.evaluation.comparison import (
 )
 from lockstep.evaluation.ensemble import OutOfFold, average, out_of_fold, usable
 from lockstep.evaluation.importance import Importance, permutation_importance, sample_rows
+from lockstep.evaluation.interaction import Elsewhere, elsewhere
 from lockstep.evaluation.intervals import Interval, bootstrap, resamples_used
 from lockstep.evaluation.metrics import HEADLINE, LOSS, METRICS, TASK_METRICS, Baseline, Metric, baseline, score
 from lockstep.evaluation.mistakes import Mistakes, confusion_matrix, residual_sample, worst_mistakes
@@ -32,6 +33,7 @@ __all__ = [
     "Calibration",
     "Combination",
     "Difference",
+    "Elsewhere",
     "Importance",
     "Interval",
     "Metric",
@@ -47,6 +49,7 @@ __all__ = [
     "corrected_t_test",
     "correlated_bayesian_t_test",
     "cross_fitted",
+    "elsewhere",
     "from_dict",
     "left_out",
     "level_scores",

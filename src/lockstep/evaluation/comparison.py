@@ -158,8 +158,9 @@ def probability_best(
 class Ranked:
     """One of several candidates: its mean score, its paired difference to the best one, and what that shows.
 
-    ``worse`` says that the interval of the difference excludes none, ``p_holm`` is its p-value once all differences to
-    the best are judged together (Holm 1979). Of the best itself the difference is none.
+    ``p_holm`` is the difference's p-value once all differences to the best are judged together (Holm 1979), ``worse``
+    says that it is below 0.05, ``alone`` that the interval excludes none and yet ``worse`` is not so: taken by itself
+    the difference is beyond chance, among so many it is not. Of the best itself the difference is none.
     """
 
     place: int
@@ -167,6 +168,7 @@ class Ranked:
     difference: Difference
     p_holm: float
     worse: bool
+    alone: bool
     probability_best: float
 
 
@@ -194,8 +196,8 @@ def rank(
     together = holm(np.array([differences[place].p_value for place in order[1:]]))
     return [
         Ranked(
-            int(place), float(mean[place]), differences[place], p_holm, _excludes_none(differences[place]),
-            float(best[place]),
+            int(place), float(mean[place]), differences[place], p_holm, p_holm < 0.05,
+            _excludes_none(differences[place]) and not p_holm < 0.05, float(best[place]),
         )
         for place, p_holm in zip(order, [1.0, *together], strict=True)
     ]  # fmt: skip

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lockstep.engine.population import Member, Population
 from lockstep.engine.train import Trained
-from lockstep.evaluation import HEADLINE, LOSS, METRICS, Metric, Ranked, level_scores, rank
+from lockstep.evaluation import HEADLINE, LOSS, METRICS, Metric, Ranked, elsewhere, level_scores, rank
+from lockstep.jobs.verdict import depends, verdict
 from lockstep.report import format as fmt
 from lockstep.spec import Task
 from lockstep.spec.names import say
@@ -67,7 +68,7 @@ def compared(
         "winner": table[0]["candidate"] if math.isfinite(ranked[0].mean) else None, "label": table[0]["label"],
         "verdict": verdict(ranked, labels, metric.name, interrupted=interrupted),
         "caution": caution(metric.name, len(table)),
-        "how": explanation(over, values.shape),
+        "how": explanation(over, values.shape, len(ranked) - 1),
         "candidates": table,
         "factors": [
             factor(path, values, choices, {"larger_is_better": better, **how}, metric.name) for path in paths(choices)
@@ -120,7 +121,7 @@ def said(one: Ranked) -> Json:
     difference = one.difference
     return {
         "mean": one.mean, "difference": difference.mean, "low": difference.low, "high": difference.high,
-        "p_value": difference.p_value, "p_holm": one.p_holm, "worse": one.worse,
+        "p_value": difference.p_value, "p_holm": one.p_holm, "worse": one.worse, "alone": one.alone,
         "probability_best": one.probability_best,
     }  # fmt: skip
 
@@ -132,12 +133,13 @@ def spread(scores: NDArray[np.float64]) -> float | None:
 def factor(
     path: str, scores: NDArray[np.float64], choices: Sequence[Mapping[str, Any]], how: Json, metric: str
 ) -> Json:
-    """What one setting makes of it, over all values of the others."""
+    """What one setting makes of it, over all values of the others, and where it depends on one of them."""
     levels, means, balanced = level_scores(scores, choices, path)
+    others = {short(other): elsewhere(scores, choices, path, other, **how) for other in paths(choices) if other != path}
     ranked = rank(means, **how)
     names = [say(level) for level in levels]
     return {
-        "path": path, "name": path.removesuffix(".name").rpartition(".")[2],
+        "path": path, "name": short(path),
         "numeric": all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels),
         "balanced": balanced,
         "levels": [
@@ -145,61 +147,19 @@ def factor(
              "scores": means[one.place].tolist()}
             for one in ranked
         ],
-        "verdict": verdict(ranked, names, metric, short=True),
+        "depends": [
+            {"on": other, "at": say(one.at), "level": say(one.level), "than": say(one.than), "gain": one.gain,
+             "p_value": one.p_value}
+            for other, found in others.items()
+            for one in found
+        ],
+        "verdict": verdict(ranked, names, metric, over=list(others)) + depends(others),
     }  # fmt: skip
 
 
-def verdict(
-    ranked: Sequence[Ranked], labels: Sequence[str], metric: str, *, interrupted: bool = False, short: bool = False
-) -> str:
-    """What can be said of the ranking, and no more than that."""
-    best, others = ranked[0], ranked[1:]
-    name = labels[best.place]
-    value = f"{fmt.metric_name(metric)} {fmt.score(metric, best.mean, digits(ranked, metric))}"
-    worse = [one for one in others if one.worse]
-    failed = [one for one in others if not math.isfinite(one.mean)]
-    alike = [one for one in others if not one.worse and one not in failed]
-    broken = f" {len(failed)} had networks that went to NaN or infinity." if failed else ""
-    if not math.isfinite(best.mean):
-        return "Every candidate had networks that went to NaN or infinity, so none can be called the best."
-    if alike and any(math.isnan(one.difference.low) for one in alike):
-        text = (
-            f"{name} has the best {value}; one network of each cannot tell that from chance. Give more folds or seeds."
-        )
-    elif not worse and not alike:
-        text = f"{name} ({value}) is the only one whose networks all stayed finite."
-    elif not worse:
-        found = "." if short else f": {name} has the best mean ({value}), and no other is worse by more than chance."
-        text = f"No difference that this data can show{found}"
-    elif not alike:
-        text = f"{name} is best ({value}); {counted(worse, labels)} worse by more than chance."
-    else:
-        text = (
-            f"{name} has the best mean ({value}); {named(alike, labels)} cannot be told from it, "
-            f"{counted(worse, labels)} worse by more than chance."
-        )
-    if worse and not any(one.p_holm < 0.05 for one in worse):
-        text += f" That is each by itself: of {len(others)} differences judged together, none is beyond chance."
-    if interrupted:
-        text += " The run was interrupted, so not all trained equally long."
-    return text + broken
-
-
-def named(some: Sequence[Ranked], labels: Sequence[str]) -> str:
-    """``"gelu and tanh"``, ``"7 others"``."""
-    return f"{len(some)} others" if len(some) > 3 else fmt.words([labels[one.place] for one in some])
-
-
-def counted(some: Sequence[Ranked], labels: Sequence[str]) -> str:
-    """``"gelu and tanh are"``, ``"7 others are"``."""
-    return f"{named(some, labels)} {'is' if len(some) == 1 else 'are'}"
-
-
-def digits(ranked: Sequence[Ranked], metric: str) -> int:
-    """Decimals that tell the candidates apart, as far as their intervals support them."""
-    widths = [one.difference.high - one.difference.low for one in ranked[1:]]
-    known = sorted(width for width in widths if math.isfinite(width) and width > 0)
-    return fmt.places_for(metric, 0.0, known[len(known) // 2] if known else None, ranked[0].mean)
+def short(path: str) -> str:
+    """What a setting is called: ``"optimizer"``, ``"lr"``."""
+    return path.removesuffix(".name").rpartition(".")[2]
 
 
 def caution(metric: str, count: int) -> str:
@@ -209,14 +169,15 @@ def caution(metric: str, count: int) -> str:
     )
 
 
-def explanation(over: str, shape: tuple[int, ...]) -> str:
+def explanation(over: str, shape: tuple[int, ...], differences: int) -> str:
     """How differences and probabilities were come by, in a line."""
     _, folds, seeds = shape
     paired = f"Paired over {folds} folds" + (f" (each the mean of {seeds} seeds)" if seeds > 1 else "")
     if over == "seeds":
         paired = f"Paired over {seeds} seeds on one split, so it holds for these validation rows"
     corrected = " with the correction for overlapping training rows (Nadeau and Bengio 2003)" if over == "folds" else ""
+    together = f" Called worse is what stays below .05 by Holm's correction for {differences} differences."
     return (
         f"{paired}; 95 % intervals by the t-test{corrected}, each by itself; probability of being best from the "
-        "correlated Bayesian t-test (Corani and Benavoli 2015)."
+        f"correlated Bayesian t-test (Corani and Benavoli 2015).{together if differences > 1 else ''}"
     )

@@ -74,7 +74,7 @@ def remarks(found: Json) -> list[Remark]:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:] if text.startswith("No ") else text
+    return text[:1].lower() + text[1:] if text.startswith(("No ", "On average ")) else text
 
 
 def _row(one: Json, paths: list[str], metric: str, places: int) -> Json:

@@ -37,8 +37,8 @@ def ranking(ranked: list[Spec], *, metric: str) -> Chart:
          "encoding": {"x": x, "y": y, "color": color, "tooltip": tooltip}},
     ]  # fmt: skip
     return chart({"data": {"values": rows}, "layer": layers}, title="How far behind the best",
-                 note="Mean difference over the same folds and seeds with its 95 % interval. Grey: worse by more than "
-                 "chance. Blue: not to be told from the best.",
+                 note="Mean difference over the same folds and seeds, each with its own 95 % interval. Grey: worse by "
+                 "more than chance, all judged together. Blue: not to be told from the best.",
                  height=height_of(rows),
                  alt=f"Difference in {metric} to the best of {len(rows)} candidates.")  # fmt: skip
 
