@@ -75,7 +75,8 @@ def _pooled(z_CT: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     there = np.isfinite(z_CT)
     counts = np.add.reduceat(there.astype(np.float64), starts, axis=1)
     sums = np.add.reduceat(np.where(there, z_CT, 0.0), starts, axis=1)
-    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    pooled: NDArray[np.float64] = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return pooled
 
 
 def strokes(x: NDArray[np.float64]) -> str:
