@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import lockstep
 from lockstep.engine.backprop import NotWritten, written
 from lockstep.engine.backprop.linear import Linear
-from lockstep.engine.executors import Objective, gradients_of, pick
+from lockstep.engine.executors import Objective, by_chain_rule, pick
 from lockstep.engine.plan import executor_choices
 from lockstep.engine.stack import lift
 from lockstep.engine.step import Resident
@@ -116,8 +116,8 @@ def chain() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
-def test_auto_takes_backprop_for_a_chain_and_eager_for_anything_else(rng: Rng) -> None:
-    assert pick("auto", chain(), objective(rng))[0] == "backprop"
+def test_auto_takes_kernels_for_a_chain_and_eager_for_anything_else(rng: Rng) -> None:
+    assert pick("auto", chain(), objective(rng))[0] == "compiled"
     name, reason = pick("auto", nn.Sequential(nn.Linear(6, 2), nn.PReLU()), objective(rng))
     assert (name, "PReLU" in reason) == ("eager", True)
     assert pick("auto", chain(), objective(rng, loss=""))[0] == "eager"
@@ -132,7 +132,7 @@ def test_backprop_asked_for_where_it_cannot_be_is_an_error_that_says_why(rng: Rn
         pick("backprop", chain(), objective(rng, loss=""))
     with pytest.raises(SpecError, match=r"cross_entropy does not take an output of shape \[2\] with such targets"):
         pick("backprop", chain(), objective(rng, targets=torch.zeros(40)))
-    with pytest.raises(SpecError, match="executor must be auto, eager or backprop, however: 'fast'"):
+    with pytest.raises(SpecError, match="executor must be auto, eager, backprop or compiled, however: 'fast'"):
         pick("fast", chain(), objective(rng))
 
 
@@ -149,7 +149,8 @@ def test_gradients_come_by_name_in_each_parameters_shape(rng: Rng) -> None:
     modules = [chain() for _ in range(3)]
     stack, own = lift(modules, torch.device("cpu")), objective(rng)
     inputs, target = own.data.batch(torch.arange(40).expand(3, -1))
-    flat, losses, _ = gradients_of("auto", stack, own)(stack.params, {}, torch.zeros(3, 0), inputs, target, {})
+    gradients = by_chain_rule(stack, own)
+    flat, losses, _ = gradients(stack.params, {}, torch.zeros(3, 0), inputs, target, {})
     for k, module in enumerate(modules):
         loss = F.cross_entropy(module(own.data.inputs[0]), own.data.targets)
         loss.backward()

@@ -153,7 +153,7 @@ class Case:
         return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> Trained:
-        problem = Problem(self.data, LOSSES["mse"], "mse", {})
+        problem = Problem(self.data, LOSSES["mse"], "mse", {}, "eager")  # which hears of a stop at every step
         return train_population(
             self.population, self.modules, lambda _: problem, CPU, observers=[self.records.append], stop=stop,
             keep=lambda _, __, progress: self.kept.append((progress.epoch, progress.weights())),

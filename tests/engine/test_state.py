@@ -119,4 +119,4 @@ def test_one_cycle_moves_rate_and_momentum_within_an_epoch(optimizer: Optimizer,
     tables, rates = epoch_tables(members, rule_of(members[0].spec, stack), 0, {}, 0, 10, stack.params)
     assert rates.shape == (10, 1)
     assert len(set(rates[:, 0].tolist())) == 10
-    assert len({float(numbers.factors[factor]) for numbers in tables}) == 10
+    assert len({float(numbers.factors[factor]) for numbers in map(tables.of_step, range(10))}) == 10

@@ -1,4 +1,5 @@
-"""Backpropagation written out against autograd, on fresh random nets: gradients, losses, running statistics."""
+"""Backpropagation written out, in PyTorch and in C++, against autograd, on fresh random nets: gradients, losses,
+running statistics."""
 
 import copy
 from dataclasses import replace
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lockstep.engine.executors import EXECUTORS, Objective
+from lockstep.engine.executors import EXECUTORS, Objective, by_autograd, by_chain_rule
 from lockstep.engine.stack import Stack, lift
-from lockstep.engine.step import Resident
+from lockstep.engine.state import fresh_state
+from lockstep.engine.step import Resident, Tables
 from lockstep.network.build import build
 from lockstep.network.layers.dropout import dropout_keys
 from lockstep.network.losses import LOSSES
 from lockstep.network.preprocess.table import TableShape
-from lockstep.spec import FitSpec, Mlp
+from lockstep.optim import rule_for
+from lockstep.spec import SGD, FitSpec, Mlp
 
 Rng = np.random.Generator
 CPU = torch.device("cpu")
@@ -33,6 +36,7 @@ NORMS = {
     "group": lambda H: nn.GroupNorm(2, H), "plain layer": lambda H: nn.LayerNorm(H, elementwise_affine=False),
 }  # fmt: skip
 FEATURES = 6
+COMPILED = EXECUTORS["compiled"]
 BOUND = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -67,28 +71,45 @@ def several(rng: Rng, net: nn.Module, dtype: torch.dtype) -> list[nn.Module]:
 
 def gradients(
     rng: Rng, modules: list[nn.Module], data: Resident, loss: str, numbers: dict[str, Tensor], batch: int
-) -> dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]]:
+) -> dict[str, tuple[Tensor, Tensor, dict[str, Tensor]] | None]:
     """What each executor makes of one batch: gradients ``[K, P]``, losses ``[K]``, buffers. Also what autograd makes of
     it in float64, and of weights that are off by a rounding to float32."""
     K = len(modules)
     rows = torch.from_numpy(rng.integers(len(data.targets), size=(K, batch)))
     seeds = rng.integers(9, size=K)
 
-    def by(executor: str, stack: Stack, data: Resident, numbers: dict[str, Tensor]) -> Any:
+    def by(make: Any, stack: Stack, data: Resident, numbers: dict[str, Tensor]) -> Any:
         keys = torch.from_numpy(dropout_keys(seeds, np.array([3]), len(stack.dropouts))[0])
         inputs, target = data.batch(rows)
         buffers = {name: buffer.clone() for name, buffer in stack.buffers.items()}
-        made = EXECUTORS[executor].gradients(stack, Objective(loss, LOSSES[loss], data))
+        made = make(stack, Objective(loss, LOSSES[loss], data))
         return made(stack.params, buffers, keys, inputs, target, numbers)
+
+    def by_kernels(stack: Stack) -> Any:
+        """The velocity after one step of SGD is the gradient."""
+        rule, objective = rule_for(SGD()), Objective(loss, LOSSES[loss], data)
+        state, ones = fresh_state(stack, rule), torch.ones(K, dtype=torch.float64)
+        factors = rule.coefficients(
+            {"momentum": 0 * ones, "dampening": 0 * ones, "weight_decay": 0 * ones}, ones[None], 0
+        )
+        keys = torch.from_numpy(dropout_keys(seeds, np.array([3]), len(stack.dropouts)))
+        table = torch.stack(list(factors.values()), dim=1).to(stack.params)
+        tables = Tables(numbers, keys, tuple(factors), table, torch.full((K,), torch.inf).to(stack.params))
+        losses, norms = EXECUTORS["compiled"].runner(stack, objective, rule).steps(state, rows[None], tables)
+        velocity = state.moments["velocity"]
+        torch.testing.assert_close(norms[0].norm(dim=1), velocity.norm(dim=1))
+        torch.testing.assert_close(state.params, stack.params - velocity)
+        return velocity, losses[0], state.buffers
 
     stack, exact = lift(modules, CPU), lift([copy.deepcopy(module).double() for module in modules], CPU)
     rounded = replace(exact, params=exact.params * (1 + 2.0**-24 * torch.randn_like(exact.params)))
     in_double = Resident(tuple(map(double, data.inputs)), double(data.targets))
     return {
-        "eager": by("eager", stack, data, numbers),
-        "backprop": by("backprop", stack, data, numbers),
-        "exact": by("eager", exact, in_double, {name: double(number) for name, number in numbers.items()}),
-        "rounded": by("eager", rounded, in_double, {name: double(number) for name, number in numbers.items()}),
+        "eager": by(by_autograd, stack, data, numbers),
+        "backprop": by(by_chain_rule, stack, data, numbers),
+        "compiled": None if COMPILED.refusal(modules[0], Objective(loss, LOSSES[loss], data)) else by_kernels(stack),
+        "exact": by(by_autograd, exact, in_double, {name: double(number) for name, number in numbers.items()}),
+        "rounded": by(by_autograd, rounded, in_double, {name: double(number) for name, number in numbers.items()}),
     }
 
 
@@ -101,18 +122,19 @@ def check(
 ) -> None:
     assert EXECUTORS["backprop"].refusal(modules[0], Objective(loss, LOSSES[loss], data)) is None
     made = gradients(rng, modules, data, loss, numbers, batch or int(rng.integers(16, 64)))
-    (expected, losses, became), (found, own_losses, own_became), (exact, *_), (rounded, *_) = made.values()
+    (expected, losses, became), *written, (exact, *_), (rounded, *_) = made.values()
     size = float(expected.norm())
     assert size > 0
     bound = BOUND[expected.dtype]
     if expected.dtype == torch.float32:  # a norm over nearly equal numbers is ill-conditioned: then, by how much
         off = max(float((expected - exact).norm()), float((rounded - exact).norm()))
         bound = max(bound, 10 * off / size)
-    assert float((found - expected).norm()) / size <= bound
-    torch.testing.assert_close(own_losses, losses, rtol=10 * bound, atol=10 * bound)
-    assert set(own_became) == set(became)
-    for name, buffer in became.items():
-        torch.testing.assert_close(own_became[name], buffer, rtol=10 * bound, atol=10 * bound)
+    for found, own_losses, own_became in filter(None, written):
+        assert float((found - expected).norm()) / size <= bound
+        torch.testing.assert_close(own_losses, losses, rtol=10 * bound, atol=10 * bound)
+        assert set(own_became) == set(became)
+        for name, buffer in became.items():
+            torch.testing.assert_close(own_became[name], buffer, rtol=10 * bound, atol=10 * bound)
 
 
 def targets_for(rng: Rng, loss: str, outputs: int, dtype: torch.dtype, rows: int = 60) -> Tensor:

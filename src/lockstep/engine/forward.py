@@ -18,7 +18,7 @@ _AT_ONCE = 16_384  # rows, over all members: what a pass holds of every layer
 
 @torch.no_grad()
 def outputs_on_own_rows(
-    stack: Stack, params: Tensor, buffers: Tensors, data: Resident, rows: Sequence[Rows]
+    stack: Stack, data: Resident, params: Tensor, buffers: Tensors, rows: Sequence[Rows]
 ) -> list[Tensor]:
     """Each member's outputs ``[N_k, …]`` on its own rows, all members at once, in chunks of rows."""
     longest = max(len(own) for own in rows)

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lockstep.engine.executors import Objective, gradients_of
-from lockstep.engine.forward import outputs_on_own_rows
+from lockstep.engine.executors import Objective, runner_of
 from lockstep.engine.population import Member
 from lockstep.engine.records import EpochRecord, Floats, Observer
 from lockstep.engine.stack import Stack, Tensors
 from lockstep.engine.state import Best, State, fresh_best, fresh_state, measured_dtype, rule_of
-from lockstep.engine.step import Resident, make_step
+from lockstep.engine.step import Resident, Runner
 from lockstep.engine.streams import epoch_rows
 from lockstep.engine.tables import epoch_tables, next_plateau, start_of_plateau
 from lockstep.network.losses import LossFunction, metric, metric_name
@@ -116,13 +115,14 @@ def train_stack(
 ) -> dict[int, Finished]:
     """Train ``members``, one per row of ``stack``, from ``progress`` on; returns how each one ended, by position.
 
-    ``observers`` get one record per epoch, ``keep`` the progress, to store it. ``stop`` is asked before every step;
-    when it says so, the epoch ends there, is measured as any other, and the run is over.
+    ``observers`` get one record per epoch, ``keep`` the progress, to store it. ``stop`` is asked before every step
+    (or every few, where many go at once); when it says so, the epoch ends there, is measured as any other, and the run
+    is over.
     """
     spec, steps, batch_size = members[0].spec, members[0].steps, members[0].batch_size
     rule = rule_of(spec, stack)
-    gradients = gradients_of(problem.executor, stack, problem.objective)
-    step = make_step(stack, problem.data, gradients, rule)
+    runner = runner_of(problem.executor, stack, problem.objective, rule)
+    at_once = runner.at_once(batch_size)
     began = time.perf_counter()
 
     while progress.active:
@@ -135,19 +135,21 @@ def train_stack(
             running, rule, stack.places, own_loss, progress.epoch, steps, stack.params, progress.plateau
         )
 
-        losses, norms = [], []
-        for s in range(steps):
+        losses: list[Tensor] = []
+        norms: list[Tensor] = []
+        for begin in range(0, steps, at_once):
             if interrupted := stop():
                 break
-            loss, norm = step(progress.state, rows[s], tables[s])
-            losses.append(loss)
-            norms.append(norm)
+            these = slice(begin, begin + at_once)
+            loss, norm = runner.steps(progress.state, rows[these], tables.part(these))
+            losses += loss
+            norms += norm
         if not losses:  # interrupted between epochs: the last one is already measured
             progress.retire(dict.fromkeys(range(len(running)), "interrupted"), progress.epoch)
             break
 
         train_loss = torch.stack(losses).mean(0)
-        valid_loss, valid_metric = validate(stack, running, problem, own_loss, progress.state)
+        valid_loss, valid_metric = validate(runner, running, problem, own_loss, progress.state)
         judged = len(running[0].valid_rows) > 0
         healthy = train_loss.isfinite() & progress.state.params.isfinite().all(dim=1)
         healthy &= valid_loss.isfinite() | (not judged)
@@ -182,7 +184,7 @@ def host(x: Tensor) -> Floats:
 
 
 def validate(
-    stack: Stack, members: Sequence[Member], problem: Problem, loss_numbers: Tensors, state: State
+    runner: Runner, members: Sequence[Member], problem: Problem, loss_numbers: Tensors, state: State
 ) -> tuple[Tensor, Tensor]:
     """Each member's loss and metric ``[K]`` on its own validation rows, NaN where it has none.
 
@@ -193,7 +195,7 @@ def validate(
     if any(len(member.valid_rows) == 0 for member in members):
         return nothing, nothing
     rows = [member.valid_rows for member in members]
-    outputs = outputs_on_own_rows(stack, state.weights, state.buffers, problem.data, rows)
+    outputs = runner.outputs(state.weights, state.buffers, rows)
     losses, metrics = [], []
     for k, output in enumerate(outputs):
         target = problem.data.targets[torch.from_numpy(rows[k]).to(output.device)]

@@ -40,48 +40,59 @@ def reason_to_part(
         stack.params.device
     )
     with seeded(0, stack.params.device):
-        each = [tried_alone(stack, k, members[k], rows[k : k + 1], data, loss, numbers) for k in sorted(set(pair))]
+        each = [tried_alone(stack, k, members[k], rows[k : k + 1], data, loss, numbers, rows[0]) for k in set(pair)]
         drawn = streams()
         try:
             with fallbacks() as slow:
-                both = tried(stack.part(pair, mapped=True), [members[k] for k in pair], rows, data, loss, numbers, pair)
+                two = [members[k] for k in pair]
+                both = tried(stack.part(pair, mapped=True), two, rows, data, loss, numbers, pair, rows[0])
         except Exception as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             return unstackable(cause, stack.train_form) or Reason(f"torch says: {first_sentence(str(cause))}", "")
-        return judged(torch.cat(each), both[: len(each)], slow, drawn != streams(), stack)
+        alone = (torch.cat(part) for part in zip(*each, strict=True))
+        same = all(alike(one, other[: len(one)]) for one, other in zip(alone, both, strict=True))
+        return judged(same, slow, drawn != streams(), stack)
 
 
-def judged(alone: Tensor, stacked: Tensor, slow: Sequence[str], drew: bool, stack: Stack) -> Reason | None:
-    """Why a stack that runs is still none, given the losses ``[K, 2]`` of its members alone and in it."""
+def judged(same: bool, slow: Sequence[str], drew: bool, stack: Stack) -> Reason | None:
+    """Why a stack that runs is still none; ``same`` says whether its members give in it what they give alone."""
     if drew:
         return Reason(
             "the forward draws from Python's or numpy's random numbers, which would be the same for all", DROPOUT
         )
     if any(re.search("rnn|lstm|gru", name) for name in slow):
         return no_rule(slow[0], stack.train_form)
-    size = alone.abs().amax(dim=1, keepdim=True)  # each member's own
-    close = torch.isclose(stacked / size, alone / size, rtol=0.05, atol=1e-3, equal_nan=True)
-    if not (close | (alone == stacked)).all():
+    if not same:
         return Reason(
-            "in a stack they give other losses than alone", "Look for what the forward keeps outside tensors."
+            "in a stack they give other losses or outputs than alone",
+            "Look for what the forward keeps outside tensors.",
         )
     return None
 
 
+def alike(alone: Tensor, stacked: Tensor) -> bool:
+    """Whether what members gave alone and in a stack ``[K, …]`` is the same but for rounding, by each one's own size."""
+    alone, stacked = alone.flatten(1), stacked.flatten(1)
+    size = alone.abs().amax(dim=1, keepdim=True)
+    close = torch.isclose(stacked / size, alone / size, rtol=0.05, atol=1e-3, equal_nan=True)
+    return bool((close | (alone == stacked)).all())
+
+
 def tried_alone(
     stack: Stack, place: int, member: Member, rows: Tensor, data: Resident, loss: LossFunction,
-    numbers: dict[str, Tensor],
-) -> Tensor:  # fmt: skip
-    """``tried`` of one member as it would train by itself: by its own module's form, ``[1, 2]``."""
+    numbers: dict[str, Tensor], shown: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """``tried`` of one member as it would train by itself: by its own module's form."""
     own = lift([stack.originals[place]], stack.params.device, mapped=False)
-    return tried(own, [member], rows, data, loss, numbers, [place])
+    return tried(own, [member], rows, data, loss, numbers, [place], shown)
 
 
 def tried(
     stack: Stack, members: Sequence[Member], rows: Tensor, data: Resident, loss: LossFunction,
-    numbers: dict[str, Tensor], places: list[int],
-) -> Tensor:  # fmt: skip
-    """The losses ``[K, 2]`` of two batches, with the gradients and the outputs in eval mode worked out beside."""
+    numbers: dict[str, Tensor], places: list[int], shown: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The losses ``[K, 2]`` of two batches of ``rows`` ``[K, B]``, with the gradients worked out beside; and then the
+    outputs ``[K, B, …]`` in eval mode on the rows ``shown`` ``[B]``."""
     gradients = autograd_gradients(stack, loss)
     params, buffers = stack.params.clone(), {name: buffer.clone() for name, buffer in stack.buffers.items()}
     own = {name: number[places] for name, number in numbers.items()}
@@ -91,8 +102,8 @@ def tried(
         for now in torch.from_numpy(keys).to(params.device):
             _, loss_now, buffers = gradients(params, buffers, now, *data.batch(rows), own)
             losses.append(loss_now)
-    outputs_on_all_rows(stack, params, buffers, tuple(x[rows[0]] for x in data.inputs))
-    return torch.stack(losses, dim=1)
+    outputs = outputs_on_all_rows(stack, params, buffers, tuple(x[shown] for x in data.inputs))
+    return torch.stack(losses, dim=1), outputs
 
 
 def streams() -> tuple[object, ...]:

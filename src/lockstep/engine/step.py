@@ -3,12 +3,13 @@
 Where the gradients come from is the executor's part: by autograd, or by the chain rule written out.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from lockstep.engine.population import Rows
 from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors
 from lockstep.engine.state import State
@@ -46,10 +47,46 @@ class Numbers:
     clip: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The numbers of ``S`` steps: ``keys`` ``[S, K, places]``, ``factors`` ``[S, F, K]`` with their ``names``, and what
+    stays the same, ``loss`` and ``clip``."""
+
+    loss: Tensors
+    keys: Tensor
+    names: tuple[str, ...]
+    factors: Tensor
+    clip: Tensor
+
+    def of_step(self, s: int) -> Numbers:
+        factors = {name: row[:, None] for name, row in zip(self.names, self.factors[s].unbind(0), strict=True)}
+        return Numbers(self.loss, self.keys[s], factors, self.clip)
+
+    def part(self, steps: slice) -> "Tables":
+        return replace(self, keys=self.keys[steps], factors=self.factors[steps])
+
+
 Gradients = Callable[
     [Tensor, Tensors, Tensor, tuple[Tensor, ...], Tensor, Tensors], tuple[Tensor, Tensor, Tensors]
 ]  # (params [K, P], buffers, keys, inputs, target, loss numbers) → (gradients [K, P], losses [K], new buffers)
 Step = Callable[[State, Tensor, Numbers], tuple[Tensor, Tensor]]
+Steps = Callable[[State, Tensor, Tables], tuple[Tensor, Tensor]]
+Outputs = Callable[[Tensor, Tensors, Sequence[Rows]], list[Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """How a stack is trained and measured.
+
+    ``steps(state, rows [S, K, B], tables)`` takes ``S`` steps: it changes ``state`` and returns the losses ``[S, K]``
+    and the norms ``[S, K, L]`` of the gradient of each parameter. ``outputs(params, buffers, rows)`` are each member's
+    outputs ``[N_k, …]`` on its own rows in eval mode. ``at_once(batch)`` is how many steps of that many rows a call
+    should take, so that an interruption is heard soon.
+    """
+
+    steps: Steps
+    outputs: Outputs
+    at_once: Callable[[int], int] = lambda _: 1
 
 
 def make_step(stack: Stack, data: Resident, gradients: Gradients, rule: Rule) -> Step:
@@ -69,3 +106,14 @@ def make_step(stack: Stack, data: Resident, gradients: Gradients, rule: Rule) ->
         return losses, norms
 
     return step
+
+
+def one_by_one(step: Step) -> Steps:
+    """Many steps as one after another."""
+
+    def steps(state: State, rows: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+        taken = [step(state, rows[s], tables.of_step(s)) for s in range(len(rows))]
+        losses, norms = zip(*taken, strict=True)
+        return torch.stack(losses), torch.stack(norms)
+
+    return steps

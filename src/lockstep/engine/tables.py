@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lockstep.engine.population import Member
 from lockstep.engine.stack import Tensors
-from lockstep.engine.step import Numbers
+from lockstep.engine.step import Tables
 from lockstep.network.layers.dropout import dropout_keys
 from lockstep.optim import Plateau, Rule, after_epoch, epoch_momenta, epoch_rates, fresh_plateau
 from lockstep.spec import Frozen, ReduceLROnPlateau, TrainSpec
@@ -83,8 +83,8 @@ def epoch_tables(
     steps: int,
     like: Tensor,
     plateau: Plateau | None = None,
-) -> tuple[list[Numbers], Tensor]:
-    """The ``Numbers`` of each step of epoch ``epoch`` (from 0), typed and placed as ``like``; the rates ``[S, K]``.
+) -> tuple[Tables, Tensor]:
+    """The numbers of all steps of epoch ``epoch`` (from 0), typed and placed as ``like``; the rates ``[S, K]``.
 
     ``losses`` are the loss's numbers, which stay the same.
     """
@@ -99,14 +99,8 @@ def epoch_tables(
     if spec.training.ema is not None:
         optimizer["ema"] = column(members, lambda spec: spec.training.ema)
     factors = rule.coefficients(optimizer, rates, epoch * steps)
-    names, table = list(factors), torch.stack(list(factors.values()), dim=1).to(like.device, like.dtype)
+    table = torch.stack(list(factors.values()), dim=1).to(like.device, like.dtype)
     seeds = np.array([member.seed for member in members])
     keys = torch.from_numpy(dropout_keys(seeds, epoch * steps + np.arange(steps), places)).to(like.device)
     clip = column(members, lambda spec: float("inf") if spec.training.clip_norm is None else spec.training.clip_norm)
-    clip = clip.to(like.device, like.dtype)
-    return [
-        Numbers(
-            losses, keys[s], {name: row[:, None] for name, row in zip(names, table[s].unbind(0), strict=True)}, clip
-        )
-        for s in range(steps)
-    ], rates
+    return Tables(losses, keys, tuple(factors), table, clip.to(like.device, like.dtype)), rates

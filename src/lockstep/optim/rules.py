@@ -24,28 +24,32 @@ class Rule:
     takes ``numbers`` ``[K]`` (or ``[S, K]``, for one that a schedule moves), ``rates`` ``[S, K]`` and the count of
     steps already taken, all float64, and returns ``[S, K]`` tensors. ``update(params, grads, moments, factors)``
     changes ``params`` and ``moments`` in place; ``factors`` are ``[K, 1]``, and ``decay`` may be ``[K, P]``.
+    ``kind`` says which rule it is, ``decayed`` ``[P]`` where it has weight decay (None: everywhere), for those who
+    update by themselves.
     """
 
+    kind: str
     moments: tuple[str, ...]
     coefficients: Callable[[Numbers, Tensor, int], Numbers]
     update: Callable[[Tensor, Tensor, Numbers, Numbers], None]
+    decayed: Tensor | None = None
 
 
 def rule_for(optimizer: Optimizer) -> Rule:
     """The rule of an optimiser's kind; its numbers arrive with the coefficients."""
     match optimizer:
         case SGD(nesterov=True):
-            return Rule(("velocity",), _sgd_coefficients, _nesterov_update)
+            return Rule("nesterov", ("velocity",), _sgd_coefficients, _nesterov_update)
         case SGD():
-            return Rule(("velocity",), _sgd_coefficients, _sgd_update)
+            return Rule("sgd", ("velocity",), _sgd_coefficients, _sgd_update)
         case RMSprop(centered=True):
-            return Rule(("square", "velocity", "mean"), _rmsprop_coefficients, _rmsprop_update)
+            return Rule("rmsprop_centred", ("square", "velocity", "mean"), _rmsprop_coefficients, _rmsprop_update)
         case RMSprop():
-            return Rule(("square", "velocity"), _rmsprop_coefficients, _rmsprop_update)
+            return Rule("rmsprop", ("square", "velocity"), _rmsprop_coefficients, _rmsprop_update)
         case Adam():
-            return Rule(("mean", "square"), _adam_coefficients, _adam_update)
+            return Rule("adam", ("mean", "square"), _adam_coefficients, _adam_update)
         case AdamW():
-            return Rule(("mean", "square"), _adamw_coefficients, _adamw_update)
+            return Rule("adamw", ("mean", "square"), _adamw_coefficients, _adamw_update)
     raise AssertionError(f"no rule for {optimizer!r}")
 
 
@@ -55,7 +59,7 @@ def sparing(rule: Rule, decayed: Tensor) -> Rule:
     def update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
         rule.update(params, grads, moments, factors | {"decay": factors["decay"] * decayed})
 
-    return replace(rule, update=update)
+    return replace(rule, update=update, decayed=decayed)
 
 
 def averaging(rule: Rule) -> Rule:
@@ -72,7 +76,7 @@ def averaging(rule: Rule) -> Rule:
         rule.update(params, grads, moments, factors)
         moments["average"].lerp_(params, factors["average"])
 
-    return Rule((*rule.moments, "average"), coefficients, update)
+    return replace(rule, moments=(*rule.moments, "average"), coefficients=coefficients, update=update)
 
 
 def _sgd_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:

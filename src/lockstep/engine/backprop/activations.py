@@ -16,13 +16,22 @@ from lockstep.engine.backprop.layer import Pass
 
 Pair = tuple[Callable[[Tensor], tuple[Tensor, Any]], Callable[[Any], Tensor]]
 
+# SELU is ELU with the two numbers that keep mean 0 and variance 1 (Klambauer et al. 2017).
+SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+
 
 @dataclass(frozen=True)
 class Activation:
-    """``function`` is applied to each number by itself; ``slope`` gives ``f′(z)`` of what the function kept."""
+    """``function`` is applied to each number by itself; ``slope`` gives ``f′(z)`` of what the function kept.
+
+    ``name`` is the function's, with its numbers ``a`` and ``s`` where it has such.
+    """
 
     function: Callable[[Tensor], tuple[Tensor, Any]]
     slope: Callable[[Any], Tensor]
+    name: str
+    a: float = 0.0
+    s: float = 1.0
 
     def forward(self, z: Tensor, now: Pass) -> tuple[Tensor, Any]:  # noqa: ARG002
         return self.function(z)
@@ -71,11 +80,6 @@ def elu(a: float, scale: float = 1.0) -> Pair:
         return (a * e if a == 1 else positive(z).mul_(1 - a).add_(e, alpha=a)).mul_(scale)
 
     return function, slope
-
-
-def selu() -> Pair:
-    """ELU with the two numbers that keep mean 0 and variance 1 (Klambauer et al. 2017)."""
-    return elu(1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
 def gelu() -> Pair:
@@ -153,25 +157,25 @@ def activation(module: nn.Module) -> Activation | Softmax | None:
     """The written-out form of an activation of torch; None for what is not one."""
     match module:
         case nn.ReLU():
-            return Activation(*relu())
+            return Activation(*relu(), "relu")
         case nn.LeakyReLU(negative_slope=a):
-            return Activation(*leaky_relu(a))
+            return Activation(*leaky_relu(a), "leaky_relu", a)
         case nn.ELU(alpha=a):
-            return Activation(*elu(a))
+            return Activation(*elu(a), "elu", a)
         case nn.SELU():
-            return Activation(*selu())
+            return Activation(*elu(*SELU), "elu", *SELU)
         case nn.GELU(approximate="none"):
-            return Activation(*gelu())
+            return Activation(*gelu(), "gelu")
         case nn.GELU(approximate="tanh"):
-            return Activation(*gelu_tanh())
+            return Activation(*gelu_tanh(), "gelu_tanh")
         case nn.SiLU():
-            return Activation(*silu())
+            return Activation(*silu(), "silu")
         case nn.Mish():
-            return Activation(*mish())
+            return Activation(*mish(), "mish")
         case nn.Sigmoid():
-            return Activation(*sigmoid())
+            return Activation(*sigmoid(), "sigmoid")
         case nn.Tanh():
-            return Activation(*tanh())
+            return Activation(*tanh(), "tanh")
         case nn.Softmax(dim=-1 | 1):
             return Softmax()
     return None

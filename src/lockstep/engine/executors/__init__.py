@@ -6,16 +6,21 @@ it, and makes the gradients of a stack.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
 from lockstep.engine.backprop import NotWritten, written, written_gradients
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS, fits
 from lockstep.engine.executors.eager import autograd_gradients
+from lockstep.engine.forward import outputs_on_own_rows
+from lockstep.engine.native import native_runner
+from lockstep.engine.native import refusal as native_refusal
 from lockstep.engine.stack import Stack
-from lockstep.engine.step import Gradients, Resident
+from lockstep.engine.step import Gradients, Resident, Runner, make_step, one_by_one
 from lockstep.errors import SpecError
 from lockstep.network.losses import LossFunction
+from lockstep.optim import Rule
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,18 @@ class Objective:
 class Executor:
     """``refusal`` says why a network cannot be trained by it (None where it can)."""
 
-    gradients: Callable[[Stack, Objective], Gradients]
+    runner: Callable[[Stack, Objective, Rule], Runner]
     refusal: Callable[[nn.Module, Objective], str | None]
+
+
+def stepping(gradients: Callable[[Stack, Objective], Gradients]) -> Callable[[Stack, Objective, Rule], Runner]:
+    """The runner that takes the step with these gradients, one after another."""
+
+    def runner(stack: Stack, objective: Objective, rule: Rule) -> Runner:
+        step = make_step(stack, objective.data, gradients(stack, objective), rule)
+        return Runner(one_by_one(step), partial(outputs_on_own_rows, stack, objective.data))
+
+    return runner
 
 
 def by_autograd(stack: Stack, objective: Objective) -> Gradients:
@@ -41,6 +56,10 @@ def by_autograd(stack: Stack, objective: Objective) -> Gradients:
 
 def by_chain_rule(stack: Stack, objective: Objective) -> Gradients:
     return written_gradients(stack, written(stack.originals[0], objective.data.inputs), objective.name)
+
+
+def by_kernels(stack: Stack, objective: Objective, rule: Rule) -> Runner:
+    return native_runner(stack, objective.data, objective.name, rule)
 
 
 def not_by_chain_rule(module: nn.Module, objective: Objective) -> str | None:
@@ -56,11 +75,22 @@ def not_by_chain_rule(module: nn.Module, objective: Objective) -> str | None:
     return None
 
 
+def not_by_kernels(module: nn.Module, objective: Objective) -> str | None:
+    if objective.data.targets.device.type != "cpu":
+        return "its kernels are for a CPU"
+    return not_by_chain_rule(module, objective) or native_refusal(module, objective.data.inputs)
+
+
 EXECUTORS: dict[str, Executor] = {
-    "eager": Executor(by_autograd, lambda *_: None),
-    "backprop": Executor(by_chain_rule, not_by_chain_rule),
+    "eager": Executor(stepping(by_autograd), lambda *_: None),
+    "backprop": Executor(stepping(by_chain_rule), not_by_chain_rule),
+    "compiled": Executor(by_kernels, not_by_kernels),
 }
 NAMES = ("auto", *EXECUTORS)
+NEEDS = {
+    "backprop": "a chain of layers whose backward is written out",
+    "compiled": "a chain of layers on a CPU that has a C++ compiler",
+}
 
 
 def checked_name(name: str) -> str:
@@ -73,33 +103,32 @@ def checked_name(name: str) -> str:
 def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool = True) -> tuple[str, str]:
     """The executor that a stack of such modules takes, and why. Raises ``SpecError`` for one that cannot train it.
 
-    ``auto`` is the faster one where it was measured (docs/decisions/0005-backprop.md). ``mapped``: see ``Stack``.
+    ``auto`` is the fastest where it was measured (docs/decisions/0005-backprop.md, 0007-kernels.md). ``mapped``: see
+    ``Stack``.
     """
     if checked_name(wanted) == "eager":
         return "eager", "asked for"
-    refusal = EXECUTORS["backprop"].refusal(module, objective) if mapped else "its networks train one after another"
-    if wanted == "backprop":
-        if refusal:
-            raise SpecError(
-                f"executor=backprop needs a chain of layers whose backward is written out, however: {refusal}. "
-                "Take executor=auto."
-            )
-        return "backprop", "asked for"
-    if refusal:
+    apart = None if mapped else "its networks train one after another"
+    if wanted != "auto":
+        if refusal := apart or EXECUTORS[wanted].refusal(module, objective):
+            raise SpecError(f"executor={wanted} needs {NEEDS[wanted]}, however: {refusal}. Take executor=auto.")
+        return wanted, "asked for"
+    if refusal := apart or not_by_chain_rule(module, objective):
         return "eager", f"autograd, as {refusal}"
     if objective.data.targets.device.type != "cpu":
         return "eager", "autograd; backprop was measured to be faster on a CPU alone"
-    return "backprop", "a chain of layers: the chain rule written out, which is faster than autograd on a CPU"
+    if refusal := not_by_kernels(module, objective):
+        return (
+            "backprop",
+            f"a chain of layers: the chain rule written out, faster than autograd; not compiled, as {refusal}",
+        )
+    return "compiled", "a chain of layers, for which this machine's compiler has made kernels: many steps in one call"
 
 
-def gradients_of(wanted: str, stack: Stack, objective: Objective) -> Gradients:
-    """How the gradients of ``stack`` are made by the executor that ``pick`` takes.
-
-    ``gradients(params [K, P], buffers, keys, inputs, targets, loss numbers)`` returns them ``[K, P]``
-    (``stack.layout.views`` gives each by name, in its parameter's shape), the losses ``[K]``, and the buffers.
-    """
+def runner_of(wanted: str, stack: Stack, objective: Objective, rule: Rule) -> Runner:
+    """How ``stack`` is trained by the executor that ``pick`` takes."""
     name, _ = pick(wanted, stack.originals[0], objective, mapped=stack.mapped)
-    return EXECUTORS[name].gradients(stack, objective)
+    return EXECUTORS[name].runner(stack, objective, rule)
 
 
-__all__ = ["EXECUTORS", "NAMES", "Executor", "Objective", "checked_name", "gradients_of", "pick"]
+__all__ = ["EXECUTORS", "NAMES", "Executor", "Objective", "checked_name", "pick", "runner_of"]

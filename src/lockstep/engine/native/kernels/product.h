@@ -1,0 +1,82 @@
+// Matrix products C = A B (+ a row), the way they are known to be fast: a tile of C stays in registers while k runs.
+#pragma once
+#include "vectors.h"
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int TILE_ROWS = 8, TILE_VECTORS = 3;  // 24 sums in 32 registers
+#else
+constexpr int TILE_ROWS = 6, TILE_VECTORS = 2;  // 12 sums in 16 registers
+#endif
+
+// A[i, k] = a[i·row + k·step]: either way round, so that nothing is transposed for a product.
+struct Left {
+    const Real* a;
+    long row, step;
+    Left below(long rows) const { return {a + rows * row, row, step}; }
+};
+
+template <int ROWS, int VECTORS>
+__attribute__((always_inline)) inline void tile(Left A, const Real* B, long ldb, Real* C, long ldc, long K,
+                                                const Real* bias) {
+    Vec sums[ROWS][VECTORS];
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++)
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; i++) sums[i][j] = bias ? load(bias + j * L) : Vec{};
+    for (long k = 0; k < K; k++) {
+        Vec b[VECTORS];
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; j++) b[j] = load(B + k * ldb + j * L);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; i++) {
+            const Vec a = splat(A.a[i * A.row + k * A.step]);
+#pragma GCC unroll 8
+            for (int j = 0; j < VECTORS; j++) sums[i][j] += a * b[j];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; j++) store(C + i * ldc + j * L, sums[i][j]);
+}
+
+template <int ROWS, int VECTORS>
+void last_rows(long left, Left A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
+    if constexpr (ROWS > 0) {
+        if (left == ROWS)
+            tile<ROWS, VECTORS>(A, B, ldb, C, ldc, K, bias);
+        else
+            last_rows<ROWS - 1, VECTORS>(left, A, B, ldb, C, ldc, K, bias);
+    }
+}
+
+template <int VECTORS>
+void panel(long M, Left A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
+    long i = 0;
+    for (; i + TILE_ROWS <= M; i += TILE_ROWS) tile<TILE_ROWS, VECTORS>(A.below(i), B, ldb, C + i * ldc, ldc, K, bias);
+    if (i < M) last_rows<TILE_ROWS - 1, VECTORS>(M - i, A.below(i), B, ldb, C + i * ldc, ldc, K, bias);
+}
+
+// C [M, N] = A [M, K] B [K, N] + bias [N] (if any). N is a whole number of vectors; B and C have rows of ldb and ldc.
+static void product(long M, long N, long K, Left A, const Real* B, long ldb, Real* C, long ldc, const Real* bias) {
+    long j = 0, left = N / L;
+    while (left) {
+        const int now = left == 4 && TILE_VECTORS == 3 ? 2 : left < TILE_VECTORS ? int(left) : TILE_VECTORS;
+        const Real* own = bias ? bias + j : nullptr;
+        switch (now) {
+            case 3: panel<3>(M, A, B + j, ldb, C + j, ldc, K, own); break;
+            case 2: panel<2>(M, A, B + j, ldb, C + j, ldc, K, own); break;
+            default: panel<1>(M, A, B + j, ldb, C + j, ldc, K, own);
+        }
+        j += now * L;
+        left -= now;
+    }
+}
+
+// T [N, M] = A [M, N] transposed, in squares that stay in the cache; what T has beside M columns is left alone.
+static void transpose(long M, long N, const Real* A, long lda, Real* T, long ldt) {
+    for (long i = 0; i < M; i += L)
+        for (long j = 0; j < N; j += L)
+            for (long jj = j; jj < (j + L < N ? j + L : N); jj++)
+                for (long ii = i; ii < (i + L < M ? i + L : M); ii++) T[jj * ldt + ii] = A[ii * lda + jj];
+}

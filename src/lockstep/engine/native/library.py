@@ -1,0 +1,102 @@
+"""The kernels as a library, compiled by the machine's own compiler for its own processor, and kept for the next run."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from lockstep.engine.native import structures
+
+KERNELS = Path(__file__).parent / "kernels"
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+)
+PROCESSOR = ("-march=native", "-mcpu=native", "")  # what compilers call it; none where they know neither
+REALS = {torch.float32: "float", torch.float64: "double"}
+
+
+class NoLibrary(Exception):  # noqa: N818  (no error: a reason)
+    """Why there are no kernels on this machine."""
+
+
+@cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
+    """The kernels for numbers of ``dtype``. Raises ``NoLibrary`` with the reason."""
+    if dtype not in REALS:
+        raise NoLibrary(f"the kernels are for float32 and float64, and its weights are {str(dtype)[6:]}")
+    compiler = find_compiler()
+    processor, macros = processor_of(compiler)
+    options = (*FLAGS, *filter(None, [processor]), f"-DREAL={REALS[dtype]}")
+    sources = [path.read_bytes() for path in sorted(KERNELS.iterdir())]
+    name = hashlib.sha256(b"\0".join([compiler.encode(), macros, " ".join(options).encode(), *sources])).hexdigest()
+    path = cache_folder() / f"kernels-{name[:24]}.so"
+    if not path.exists():
+        compiled(compiler, options, path)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoLibrary(f"the compiled kernels cannot be loaded ({error})") from error
+    structures.check(loaded)
+    return loaded
+
+
+def find_compiler() -> str:
+    for name in filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")):
+        if found := shutil.which(name):
+            return found
+    raise NoLibrary("no C++ compiler (c++, g++ or clang++) is at hand")
+
+
+def processor_of(compiler: str) -> tuple[str, bytes]:
+    """The option that means this processor, and all that the compiler then takes for granted about it."""
+    for option in PROCESSOR:
+        asked = [compiler, *filter(None, [option]), "-dM", "-E", "-x", "c++", os.devnull]
+        told = subprocess.run(asked, capture_output=True, check=False)
+        if told.returncode == 0:
+            return option, told.stdout
+    raise NoLibrary(f"the compiler {compiler} does not work ({first_line(told.stderr)})")
+
+
+def compiled(compiler: str, options: tuple[str, ...], path: Path) -> None:
+    """Compile the kernels to ``path``, whole or not at all: another process may be doing the same."""
+    handle, unfinished = tempfile.mkstemp(suffix=".so", dir=path.parent)
+    os.close(handle)
+    try:
+        done = subprocess.run(
+            [compiler, *options, str(KERNELS / "train.cpp"), "-o", unfinished], capture_output=True, check=False
+        )
+        if done.returncode:
+            raise NoLibrary(f"the compiler {compiler} cannot make them ({first_line(done.stderr)})")
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def first_line(stderr: bytes) -> str:
+    return next(iter(stderr.decode(errors="replace").splitlines()), "it says nothing")
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept. Raises ``NoLibrary`` where nothing can be written."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, probe = tempfile.mkstemp(dir=folder)
+        os.close(handle)
+        os.unlink(probe)
+    except (OSError, RuntimeError) as error:
+        raise NoLibrary(f"compiled kernels cannot be kept in {folder} ({error})") from error
+    return folder

@@ -1,0 +1,166 @@
+"""Many steps of a stack in one call of the kernels, and its outputs in eval mode."""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from lockstep.engine.backprop.embeddings import seen
+from lockstep.engine.backprop.norms import BatchNorm
+from lockstep.engine.native import structures
+from lockstep.engine.native.library import library
+from lockstep.engine.native.program import (
+    Chain,
+    Places,
+    array,
+    chain_of,
+    embeddings_in_c,
+    layers_in_c,
+    places_of,
+    pointer,
+    program_in_c,
+)
+from lockstep.engine.population import Rows
+from lockstep.engine.stack import Stack, Tensors
+from lockstep.engine.state import State
+from lockstep.engine.step import Resident, Runner, Tables
+from lockstep.optim import Rule
+
+AT_ONCE = 2e10  # operations in a call: a fraction of a second, after which an interruption is heard
+ROWS_AT_ONCE = 65_536
+LOSS_NUMBERS = ("class_weights", "label_smoothing", "delta", "quantile", "scale")
+
+
+def native_runner(stack: Stack, data: Resident, loss: str, rule: Rule) -> Runner:
+    """The steps and outputs of a stack that ``refusal`` has nothing against."""
+    chain = chain_of(stack.originals[0], data.inputs)
+    kernels = Kernels(stack, data, loss, rule, chain)
+    operations = 6 * stack.layout.total * len(stack.params)  # for a row of each member
+    return Runner(kernels.steps, kernels.outputs, lambda batch: max(1, int(AT_ONCE / (operations * batch))))
+
+
+@dataclass(eq=False)
+class Kernels:
+    """A stack in the kernels' terms. What follows from its preprocessing, the features of all rows, is worked out once
+    for all members that share it, and again only if the members change."""
+
+    stack: Stack
+    data: Resident
+    loss: str
+    rule: Rule
+    chain: Chain
+    loaded: ctypes.CDLL = field(init=False)
+    places: Places = field(init=False)
+    targets: Tensor = field(init=False)
+    made: dict[bytes, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dtype = self.stack.params.dtype
+        self.loaded = library(dtype)
+        vector = int(self.loaded.vector_length())
+        self.vector = vector
+        self.places = places_of(self.stack.layout, self.chain, self.rule.decayed, vector)
+        targets = self.data.targets
+        self.targets = (targets if self.loss == "cross_entropy" else targets.to(dtype)).contiguous()
+
+    def steps(self, state: State, rows: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
+        """See ``lockstep.engine.step.Steps``."""
+        S, K, B = rows.shape
+        if B == 1 and any(isinstance(layer, BatchNorm) for layer, _ in self.chain.layers):
+            raise ValueError("Expected more than 1 value per channel when training")
+        losses, norms = state.params.new_empty(S, K), state.params.new_empty(S, K, len(self.places.pieces))
+        keep, program = self.program(state.buffers, K, B)
+        program.places, program.factors = tables.keys.shape[2], tables.factors.shape[1]
+        program.scales = tables.loss["scale"][0].numel() if "scale" in tables.loss else 1
+        features, codes = self.inputs_of(state.buffers, K, keep)
+        moments = [state.moments[name] for name in self.rule.moments]
+        held = [x.contiguous() for x in (rows, tables.keys, tables.factors, tables.clip)]
+        run = structures.Run(
+            S, *(x.data_ptr() for x in held), features, codes, self.targets.data_ptr(),
+            *(self.number(tables.loss, name, keep) for name in LOSS_NUMBERS),
+            state.params.data_ptr(), (ctypes.c_void_p * 4)(*(moment.data_ptr() for moment in moments)),
+            losses.data_ptr(), norms.data_ptr(),
+        )  # fmt: skip
+        self.loaded.train(ctypes.byref(program), ctypes.byref(run))
+        return losses, norms
+
+    def outputs(self, params: Tensor, buffers: Tensors, rows: Sequence[Rows]) -> list[Tensor]:
+        """See ``lockstep.engine.forward.outputs_on_own_rows``."""
+        K = len(rows)
+        keep, program = self.program(buffers, K, 256)
+        features, codes = self.inputs_of(buffers, K, keep)
+        shape = self.chain.network.output
+        outputs = [params.new_empty(len(own), *shape) for own in rows]
+        own = [np.ascontiguousarray(each, dtype=np.int64) for each in rows]
+        pointers = (ctypes.c_void_p * K)(*(each.ctypes.data for each in own))
+        counts = (ctypes.c_int64 * K)(*map(len, own))
+        filled = (ctypes.c_void_p * K)(*(output.data_ptr() for output in outputs))
+        evaluation = structures.Evaluation(
+            pointer(pointers), pointer(counts), features, codes, params.data_ptr(), pointer(filled)
+        )
+        self.loaded.evaluate(ctypes.byref(program), ctypes.byref(evaluation))
+        return outputs
+
+    def program(self, buffers: Tensors, members: int, batch: int) -> tuple[list[Any], structures.Program]:
+        """The program for buffers as they lie now, and what must live as long as it."""
+        layers = layers_in_c(self.chain, self.places, buffers, self.stack.dropouts)
+        pieces = array(structures.Piece, self.places.pieces)
+        embeddings = embeddings_in_c(self.chain, self.places, self.stack.layout)
+        program = program_in_c(self.chain, self.places, self.stack.layout, self.loss, self.rule)
+        program.members, program.batch, program.threads = members, batch, torch.get_num_threads()
+        program.layer, program.piece, program.embedding = pointer(layers), pointer(pieces), pointer(embeddings)
+        program.code_columns = self.data.inputs[1].shape[1] if len(self.data.inputs) > 1 else 0
+        return [layers, pieces, embeddings], program
+
+    def inputs_of(self, buffers: Tensors, members: int, keep: list[Any]) -> tuple[int, int | None]:
+        """Where the features of each member lie, and its codes where it has embeddings."""
+        front = self.chain.network.preprocessing
+        own = {n: b for n, b in buffers.items() if front and n.startswith(f"{front.name}.")}
+        found = [self.features({name: buffer[k] for name, buffer in own.items()}) for k in range(members)]
+        features = (ctypes.c_void_p * members)(*(x.data_ptr() for x, _ in found))
+        keep += [features, found]
+        if front is None or not front.embeddings:
+            return pointer(features), None
+        codes = (ctypes.c_void_p * members)(*(x.data_ptr() for _, x in found if x is not None))
+        keep.append(codes)
+        return pointer(features), pointer(codes)
+
+    def features(self, own: Tensors) -> tuple[Tensor, Tensor | None]:
+        """The features ``[N, padded]`` of all rows and their codes, for the buffers of one preprocessing."""
+        key = b"".join(buffer.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for buffer in own.values())
+        if key not in self.made:
+            self.made[key] = self.preprocessed(own)
+        return self.made[key]
+
+    @torch.no_grad()
+    def preprocessed(self, own: Tensors) -> tuple[Tensor, Tensor | None]:
+        front, inputs = self.chain.network.preprocessing, self.data.inputs
+        N, width = len(inputs[0]), self.chain.features
+        x = self.stack.params.new_zeros(N, -(-width // self.vector) * self.vector)
+        if front is None:
+            x[:, :width] = inputs[0].reshape(N, -1)
+            return x, None
+        form = self.stack.eval_form.get_submodule(front.name)
+        short = {name.removeprefix(f"{front.name}."): buffer for name, buffer in own.items()}
+        short |= {  # embeddings, which are looked up in every step
+            name: torch.zeros(p.shape, dtype=x.dtype) for name, p in form.named_parameters()
+        }
+        for start in range(0, N, ROWS_AT_ONCE):
+            part = tuple(each[start : start + ROWS_AT_ONCE] for each in inputs)
+            x[start : start + ROWS_AT_ONCE, :width] = functional_call(form, short, part)
+        if not front.embeddings:
+            return x, None
+        stacked = {name: buffer[None] for name, buffer in own.items()}
+        return x, seen(inputs[1][None], stacked, f"{front.name}.categories")[0].contiguous()
+
+    @staticmethod
+    def number(numbers: Tensors, name: str, keep: list[Any]) -> int | None:
+        if name not in numbers:
+            return None
+        keep.append(numbers[name].contiguous())
+        return keep[-1].data_ptr()  # type: ignore[no-any-return]

@@ -1,0 +1,69 @@
+"""What the kernels are handed, field by field as ``kernels/layers.h`` and ``kernels/train.cpp`` have it."""
+
+import ctypes
+from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
+from enum import IntEnum
+from typing import Any
+
+Kind = IntEnum(
+    "Kind",
+    "LINEAR ACTIVATION BATCH_NORM FEATURE_NORM ROOT_MEAN_SQUARE AFFINE DROPOUT SCALE SHIFT",
+    start=0,
+)
+Function = IntEnum("Function", "RELU LEAKY_RELU ELU GELU GELU_TANH SILU MISH SIGMOID TANH", start=0)
+Loss = IntEnum("Loss", "CROSS_ENTROPY BINARY_CROSS_ENTROPY MSE MAE HUBER QUANTILE", start=0)
+Rule = IntEnum("Rule", "SGD NESTEROV RMSPROP RMSPROP_CENTRED ADAM ADAMW", start=0)
+PieceKind = IntEnum("PieceKind", "VECTOR MATRIX TABLE", start=0)
+
+
+def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:
+    return [(name, kind) for name in names.split()]
+
+
+class Layer(Structure):
+    _fields_ = [
+        *fields(c_int32, "kind function"),
+        *fields(c_int64, "inputs outputs weight bias lowest groups place"),
+        *fields(c_double, "eps momentum a s"),
+        *fields(c_void_p, "first second count"),
+        *fields(c_int64, "stride wide"),
+    ]
+
+
+class Piece(Structure):
+    _fields_ = fields(c_int64, "kind rows cols flat place size decayed")
+
+
+class Embedding(Structure):
+    _fields_ = fields(c_int64, "place size width column start")
+
+
+class Program(Structure):
+    _fields_ = [
+        *fields(c_int64, "members batch features outputs flat size layers pieces embeddings code_columns lowest"),
+        *fields(c_int64, "loss rule moments factors places averaged scales threads"),
+        *fields(c_void_p, "layer piece embedding"),
+    ]
+
+
+class Run(Structure):
+    _fields_ = [
+        ("steps", c_int64),
+        *fields(c_void_p, "rows keys factors clip features codes targets"),
+        *fields(c_void_p, "weights smoothing delta quantile scale"),
+        ("params", c_void_p),
+        ("moments", c_void_p * 4),
+        *fields(c_void_p, "losses norms"),
+    ]
+
+
+class Evaluation(Structure):
+    _fields_ = fields(c_void_p, "rows counts features codes params outputs")
+
+
+def check(loaded: ctypes.CDLL) -> None:
+    """That both sides mean the same: a structure of another size would be read wrongly."""
+    loaded.size_of.restype = loaded.vector_length.restype = c_int64
+    mine = [ctypes.sizeof(kind) for kind in (Layer, Piece, Embedding, Program, Run, Evaluation)]
+    theirs = [int(loaded.size_of(c_int64(which))) for which in range(len(mine))]
+    assert mine == theirs, f"structures of {mine} bytes, the kernels' are of {theirs}"

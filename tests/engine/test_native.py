@@ -1,0 +1,213 @@
+"""The kernels: what they need of a machine, and that trainings by them are those of the eager executor."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lockstep.engine.executors import EXECUTORS, Objective, pick
+from lockstep.engine.native import NoLibrary, library
+from lockstep.engine.population import Member, make_population
+from lockstep.engine.stack import Stack, lift
+from lockstep.engine.state import State, fresh_state, rule_of
+from lockstep.engine.step import Resident
+from lockstep.engine.streams import epoch_rows
+from lockstep.engine.tables import epoch_tables
+from lockstep.errors import SpecError
+from lockstep.network.losses import LOSSES
+from lockstep.spec import SGD, Adam, AdamW, OneCycleLR, Optimizer, Population, RMSprop, Training, TrainSpec
+
+Rng = np.random.Generator
+CPU = torch.device("cpu")
+ROWS, BATCH, EPOCHS = 200, 20, 5
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": SGD(lr=[1e-2, 3e-2], momentum=0.9, weight_decay=1e-2),
+    "plain sgd": SGD(lr=[1e-2, 3e-2]),
+    "nesterov": SGD(lr=[1e-2, 3e-2], momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "rmsprop": RMSprop(lr=[1e-3, 3e-3], momentum=0.5, weight_decay=1e-2),
+    "centred rmsprop": RMSprop(lr=[1e-3, 3e-3], centered=True),
+    "adam": Adam(lr=[1e-3, 3e-3], weight_decay=1e-2),
+    "adamw": AdamW(lr=[1e-3, 3e-3], weight_decay=0.1),
+    "adamw that spares vectors": AdamW(lr=[1e-3, 3e-3], weight_decay=0.1, decay_vectors=False),
+}
+
+
+def net() -> nn.Module:
+    """Without the bias whose gradient batch norm makes zero: some rules divide by its round-off."""
+    return nn.Sequential(
+        nn.Linear(7, 19, bias=False), nn.BatchNorm1d(19), nn.GELU(), nn.Dropout(0.2), nn.Linear(19, 5), nn.LayerNorm(5), nn.Tanh(),
+        nn.Linear(5, 3),
+    ).double()  # fmt: skip
+
+
+def problem(rng: Rng, spec: TrainSpec) -> tuple[tuple[Member, ...], Stack, Objective]:
+    rows = rng.permutation(ROWS)
+    members = make_population(
+        spec, [(np.sort(rows[40:]), np.sort(rows[:40])), (np.sort(rows[:160]), rows[160:])]
+    ).training
+    data = Resident((torch.from_numpy(rng.normal(size=(ROWS, 7))),), torch.from_numpy(rng.integers(3, size=ROWS)))
+    return members, lift([net() for _ in members], CPU), Objective("cross_entropy", LOSSES["cross_entropy"], data)
+
+
+def trained(
+    executor: str, members: tuple[Member, ...], stack: Stack, objective: Objective
+) -> tuple[State, list[Tensor], list[Tensor]]:
+    """State, losses and validation outputs after ``EPOCHS`` epochs."""
+    rule = rule_of(members[0].spec, stack)
+    runner, state, losses = EXECUTORS[executor].runner(stack, objective, rule), fresh_state(stack, rule), []
+    for epoch in range(EPOCHS):
+        rows = torch.from_numpy(epoch_rows(members, epoch, members[0].steps, BATCH))
+        tables, _ = epoch_tables(members, rule, stack.places, {}, epoch, members[0].steps, stack.params)
+        own, _ = runner.steps(state, rows, tables)
+        losses += own
+    return state, losses, runner.outputs(state.weights, state.buffers, [member.valid_rows for member in members])
+
+
+def spec_of(optimizer: Optimizer, **training: Any) -> TrainSpec:
+    return TrainSpec(
+        optimizer=optimizer, training=Training(epochs=EPOCHS, batch_size=BATCH, **training),
+        population=Population(folds=2, seeds=2),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_forty_steps_by_the_kernels_are_forty_eager_steps_for_every_optimiser(
+    rng: Rng, name: str, ema: float | None
+) -> None:
+    members, stack, objective = problem(rng, spec_of(OPTIMIZERS[name], ema=ema))
+    assert len(members) == 8
+    assert members[0].steps * EPOCHS == 40
+    (found, losses, outputs), (expected, eager_losses, eager_outputs) = (
+        trained(executor, members, stack, objective) for executor in ("compiled", "eager")
+    )
+    for one, other in [
+        (found.params, expected.params), (torch.stack(losses), torch.stack(eager_losses)),
+        *((found.moments[key], expected.moments[key]) for key in expected.moments),
+        *((found.buffers[key], expected.buffers[key]) for key in expected.buffers),
+        *zip(outputs, eager_outputs, strict=True),
+    ]:  # fmt: skip
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_a_schedule_that_moves_rate_and_momentum_within_an_epoch_is_followed(rng: Rng) -> None:
+    spec = spec_of(AdamW(lr=[1e-3, 1e-2])).replace("schedule", OneCycleLR())
+    found, expected = (
+        trained(
+            executor,
+            *problem_again,
+        )[0]
+        for executor, problem_again in same(rng, spec)
+    )
+    torch.testing.assert_close(found.params, expected.params, rtol=1e-9, atol=1e-9)
+
+
+def same(rng: Rng, spec: TrainSpec) -> list[tuple[str, Any]]:
+    case = problem(rng, spec)
+    return [(executor, case) for executor in ("compiled", "eager")]
+
+
+def test_neither_the_number_of_threads_nor_who_trains_beside_it_changes_a_member(rng: Rng) -> None:
+    members, stack, objective = problem(rng, spec_of(AdamW(lr=[1e-3, 3e-3])))
+    alone, *_ = trained("compiled", members[3:4], stack.part([3], mapped=True), objective)
+    together, *_ = trained("compiled", members, stack, objective)
+    torch.set_num_threads(3)
+    try:
+        shared, *_ = trained("compiled", members, stack, objective)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(shared.params, together.params)
+    assert torch.equal(alone.params[0], together.params[3])
+
+
+def test_a_batch_of_one_row_has_no_variance_as_in_torch(rng: Rng) -> None:
+    members, stack, objective = problem(rng, spec_of(AdamW()))
+    rule = rule_of(members[0].spec, stack)
+    tables, _ = epoch_tables(members, rule, stack.places, {}, 0, 1, stack.params)
+    rows = torch.zeros(1, len(members), 1, dtype=torch.int64)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        EXECUTORS["compiled"].runner(stack, objective, rule).steps(fresh_state(stack, rule), rows, tables)
+
+
+def test_a_call_takes_as_many_steps_as_leave_an_interruption_heard(rng: Rng) -> None:
+    members, stack, objective = problem(rng, spec_of(AdamW()))
+    runner = EXECUTORS["compiled"].runner(stack, objective, rule_of(members[0].spec, stack))
+    assert runner.at_once(20) > runner.at_once(2000) > 1
+    assert runner.at_once(10**12) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ of the machine
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A machine that has compiled nothing yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.cache_clear()
+    yield monkeypatch
+    library.cache_clear()
+
+
+def compiler_that(tmp_path: Path, script: str) -> str:
+    path = tmp_path / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_kernels_are_compiled_once_and_found_again(tmp_path: Path) -> None:
+    library(torch.float32)
+    (made,) = (tmp_path / "lockstep").iterdir()
+    when = made.stat().st_mtime_ns
+    library.cache_clear()
+    library(torch.float32)
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "lockstep").iterdir()] == [when]
+
+
+def test_without_a_compiler_a_chain_takes_backprop_and_the_plan_says_why(fresh: pytest.MonkeyPatch, rng: Rng) -> None:
+    fresh.setenv("PATH", "")
+    fresh.delenv("CXX", raising=False)
+    _, _, objective = problem(rng, spec_of(AdamW()))
+    name, reason = pick("auto", net(), objective)
+    assert name == "backprop"
+    assert "no C++ compiler" in reason
+    with pytest.raises(
+        SpecError, match=r"executor=compiled needs .* however: no C\+\+ compiler .* Take executor=auto\."
+    ):
+        pick("compiled", net(), objective)
+
+
+@pytest.mark.parametrize(("script", "reason"), [
+    ("echo no licence >&2; exit 1", "does not work .no licence."),
+    ('case "$*" in *-dM*) exit 0;; *) echo too old >&2; exit 1;; esac', "cannot make them .too old."),
+    ('case "$*" in *-dM*) exit 0;; *) exit 0;; esac', "cannot be loaded"),
+])  # fmt: skip
+def test_a_compiler_that_fails_is_a_reason_and_leaves_nothing_behind(
+    fresh: pytest.MonkeyPatch, tmp_path: Path, script: str, reason: str
+) -> None:
+    fresh.setenv("CXX", compiler_that(tmp_path, script))
+    with pytest.raises(NoLibrary, match=reason):
+        library(torch.float32)
+    left = list((tmp_path / "lockstep").glob("*"))
+    assert left == [] or reason == "cannot be loaded"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have other rights there")
+@pytest.mark.usefixtures("fresh")
+def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "lockstep").write_text("a file in the way")
+    with pytest.raises(NoLibrary, match="cannot be kept in"):
+        library(torch.float32)
+
+
+def test_other_precisions_than_those_of_the_kernels_are_a_reason() -> None:
+    with pytest.raises(NoLibrary, match="for float32 and float64, and its weights are bfloat16"):
+        library(torch.bfloat16)
