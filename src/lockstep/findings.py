@@ -6,6 +6,11 @@ from typing import Any, Literal
 Severity = Literal["info", "warning", "severe"]
 
 
+def count_of(n: int, one: str, several: str) -> str:
+    """``"1 row has"``, ``"2,000 rows have"``."""
+    return f"{n:,} {one if n == 1 else several}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing noticed.

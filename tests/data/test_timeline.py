@@ -64,7 +64,7 @@ def test_a_missing_hour_is_noticed():
 
 
 def test_a_time_that_stands_twice_is_an_error_that_says_how_to_lay_out_several_series():
-    with pytest.raises(DataError, match=r"1 times of when in load\.csv.*columns of their own"):
+    with pytest.raises(DataError, match=r"1 time of when in load\.csv stands more.*columns of their own"):
         read_timeline(table(when=[*hours(5), hours(1)[0]], y=np.arange(6) * 1.0), DataSpec())
 
 

@@ -13,7 +13,7 @@ from lockstep.data.raw import listing
 from lockstep.data.schema import Column, Schema, Vocabulary
 from lockstep.data.vocabulary import learn_vocabulary, tokenise
 from lockstep.errors import DataError
-from lockstep.findings import Finding
+from lockstep.findings import Finding, count_of
 from lockstep.spec.data import DataSpec
 from lockstep.spec.network import Preprocess
 
@@ -112,10 +112,11 @@ def cut_texts(counts: NDArray[np.int64], vocabulary: Vocabulary, name: str, orig
     longer = int((counts > vocabulary.steps).sum())
     if not longer:
         return []
+    more = count_of(longer, "text has", "texts have")
     return [
         Finding(
             severity="info" if longer <= 0.02 * len(counts) else "warning", code="texts-cut", subject=name,
-            what=f"The first {vocabulary.steps:,} tokens of a text are read; {longer:,} texts have more.",
+            what=f"The first {vocabulary.steps:,} tokens of a text are read; {more} more.",
             evidence=f"{longer:,} of the {len(counts):,} rows of {origin}, the longest of {counts.max():,} "
             f"{vocabulary.kind} tokens",
             remedy="To read more of them, for more memory and time, train with --set preprocess.max_tokens=N.",
@@ -134,7 +135,7 @@ def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
         findings.append(
             Finding(
                 severity="info", code="empty-texts", subject=name,
-                what=f"{empty:,} row{'s have' if empty > 1 else ' has'} no text; such rows look alike to a network.",
+                what=f"{count_of(empty, 'row has', 'rows have')} no text; such rows look alike to a network.",
                 evidence=f"{empty:,} of {len(texts):,} rows", remedy="Leave them out if they say nothing.",
             )
         )  # fmt: skip
@@ -142,10 +143,10 @@ def check_texts(texts: NDArray[np.object_], name: str) -> list[Finding]:
         findings.append(
             Finding(
                 severity="info" if repeated < 0.05 * len(texts) else "warning", code="duplicate-texts", subject=name,
-                what=f"{repeated:,} row{'s repeat' if repeated > 1 else ' repeats'} the text of another.",
+                what=f"{count_of(repeated, 'row repeats', 'rows repeat')} the text of another.",
                 evidence=f"{len(texts):,} rows, {len(texts) - repeated:,} different texts (but for case and spaces)",
-                remedy="Nothing: where splits are drawn by chance, rows of one text stand on one side. Remove them if "
-                "they are the same case twice.",
+                remedy="Remove them if they are the same case twice. Where splits are drawn by chance, rows of one "
+                "text stay on one side.",
             )
         )  # fmt: skip
     return findings

@@ -20,7 +20,7 @@ from lockstep.data.target import Target, find_column, understand_target
 from lockstep.data.text import check_names, is_number
 from lockstep.data.values import USUAL_MISSING, clean
 from lockstep.errors import DataError
-from lockstep.findings import Finding
+from lockstep.findings import Finding, count_of
 from lockstep.spec.data import DataSpec, Kind
 
 
@@ -142,16 +142,19 @@ def _dropped(raw: pl.Series, values: pl.Series, target: Target) -> list[Finding]
     if not count:
         return []
     unread = raw.filter(values.is_null()).cast(pl.String, strict=False).fill_null("").str.strip_chars()
-    spelled = [f"{word or 'empty'} ({number:,} rows)" for word, number in unread.value_counts(sort=True).iter_rows()]
+    spelled = [
+        f"{word or 'empty'} ({count_of(number, 'row', 'rows')})"
+        for word, number in unread.value_counts(sort=True).iter_rows()
+    ]
     class_hint = " If that is a class of its own, spell it otherwise in the file." if target.classes else ""
     return [
         Finding(
             severity="warning" if count <= 0.5 * len(values) else "severe",
             code="missing-target",
             subject=values.name,
-            what=f"{count:,} rows have no target and are left out.",
+            what=f"{count_of(count, 'row has no target and is', 'rows have no target and are')} left out.",
             evidence=f"{count:,} of {len(values):,} rows ({count / len(values):.1%}); spelled {listing(spelled, 4)}",
-            remedy=f"Nothing, if they are unlabelled.{class_hint}",
+            remedy=f"If their targets are known, fill them in.{class_hint}",
         )
     ]
 

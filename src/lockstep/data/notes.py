@@ -115,7 +115,7 @@ def many_categories(column: Column) -> Finding:
         code="many-categories",
         subject=column.name,
         what=f"{column.name} has {column.distinct:,} categories; the most frequent are kept.",
-        evidence=f"{len(column.categories):,} are kept, the other {column.rare:,} count as never seen",
+        evidence=f"{len(column.categories):,} are kept, and {column.rare:,} more taken as never seen",
         remedy=f"Group them in the source, or leave the column out: --set data.drop={column.name}.",
     )
 

@@ -105,7 +105,7 @@ def _skipped(files: Sequence[Path], root: Path) -> tuple[Finding, ...]:
             severity="info", code="files-skipped", subject=listing(names, 3),
             what=f"{len(files):,} file{'s are' if len(files) > 1 else ' is'} no picture of a class, and skipped.",
             evidence=listing(names, 10),
-            remedy="Nothing, if they are no pictures; else save them as png or jpg in a subfolder.",
+            remedy="If they are pictures, save them as png or jpg in the subfolder of their class.",
         ),
     )  # fmt: skip
 
@@ -118,7 +118,7 @@ def _empty(names: list[str]) -> tuple[Finding, ...]:
             severity="warning", code="empty-folders", subject=listing(names, 3),
             what=f"{len(names):,} folder{'s hold' if len(names) > 1 else ' holds'} no picture: there is no such class.",
             evidence=listing(names, 10),
-            remedy="Nothing, if that is so.",
+            remedy="If there should be such a class, put its pictures there.",
         ),
     )  # fmt: skip
 

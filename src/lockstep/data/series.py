@@ -12,7 +12,7 @@ from lockstep.data.frames import as_array, one_target
 from lockstep.data.raw import RawSeries, Rows, hash_arrays, hash_bytes, listing
 from lockstep.data.text import gunzip
 from lockstep.errors import DataError
-from lockstep.findings import Finding
+from lockstep.findings import Finding, count_of
 
 _MISSING = frozenset({"?", "nan", ""})
 
@@ -41,7 +41,7 @@ def read_ts(path: Path, origin: str, encoding: str) -> RawSeries:
     note = Finding(
         severity="info", code="test-file-beside", subject=beside.name,
         what=f"The rows of {beside.name} are the test rows.",
-        evidence=f"it stands beside {path.name} and has {len(test):,} rows",
+        evidence=f"it stands beside {path.name} and has {count_of(len(test), 'row', 'rows')}",
         remedy="To draw test rows from the training file instead: --test-size 0.2.",
     )  # fmt: skip
     return replace(raw, test=replace(test, findings=(note,)))  # to be said where these rows are taken

@@ -10,7 +10,7 @@ from lockstep.data.columns import ENORMOUS, measured
 from lockstep.data.raw import RawSeries, Rows, with_steps
 from lockstep.data.schema import Column, Schema
 from lockstep.errors import DataError
-from lockstep.findings import Finding
+from lockstep.findings import Finding, count_of
 
 
 def understand_channels(x: NDArray[np.float64], lengths: Rows, rows: Rows, origin: str) -> list[Column]:
@@ -76,9 +76,9 @@ def cut_series(raw: RawSeries, schema: Schema) -> list[Finding]:
         Finding(
             severity="warning" if longer > 0.05 * len(raw) else "info", code="series-cut", subject=raw.origin,
             what="Series longer than the longest of training are cut at their end.",
-            evidence=f"{longer:,} of the {len(raw):,} in {raw.origin} have more than {schema.steps:,} steps, up to "
-            f"{raw.lengths.max():,}",
-            remedy="Nothing, if the end says little; else train on longer series too.",
+            evidence=f"{longer:,} of the {len(raw):,} in {raw.origin} {'has' if longer == 1 else 'have'} more than "
+            f"{schema.steps:,} steps, up to {raw.lengths.max():,}",
+            remedy="If the end says much, train on longer series too.",
         )
     ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def empty_series(lengths: Rows, origin: str) -> list[Finding]:
     return [
         Finding(
             severity="warning", code="empty-series", subject=origin,
-            what=f"{empty:,} series have no step; each counts as one step that is missing.",
+            what=f"{count_of(empty, 'series has', 'series have')} no step; taken for one step that is missing.",
             evidence=f"{empty:,} of {len(lengths):,} rows", remedy="Leave them out if they say nothing.",
         )
     ]  # fmt: skip

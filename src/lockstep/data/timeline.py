@@ -17,7 +17,7 @@ from lockstep.data.splits import Fold, Splits
 from lockstep.data.target import find_column
 from lockstep.data.values import USUAL_MISSING, as_date, as_number, as_text, clean, date_formats, number_style
 from lockstep.errors import DataError
-from lockstep.findings import Finding
+from lockstep.findings import Finding, count_of
 from lockstep.spec.data import DataSpec
 
 Rows = NDArray[np.int64]
@@ -122,8 +122,10 @@ def check_times(times: NDArray[np.float64], name: str | None, clock: bool, origi
     """Times in order: each once (an error if not), and evenly spaced (a finding if not)."""
     gaps = np.diff(times)
     if len(gaps) and (gaps == 0).any():
+        where = f"of {name} in {origin}"
+        again = count_of(len(np.unique(times[1:][gaps == 0])), f"time {where} stands", f"times {where} stand")
         raise DataError(
-            f"Every time must stand once, however {int((gaps == 0).sum()):,} times of {name} in {origin} stand more "
+            f"Every time must stand once, however {again} more "
             "often. Several series belong in columns of their own, one row per time."
         )
     odd = int((np.abs(gaps - np.median(gaps)) > 0.01 * np.median(gaps)).sum()) if len(gaps) else 0
@@ -133,7 +135,7 @@ def check_times(times: NDArray[np.float64], name: str | None, clock: bool, origi
         Finding(
             severity="warning", code="uneven-times", subject=str(name),
             what="The rows are not evenly spaced in time; a forecast counts rows and takes them as if they were.",
-            evidence=f"{odd:,} of {len(gaps):,} steps differ from the usual one",
+            evidence=f"{odd:,} of {len(gaps):,} steps {'differs' if odd == 1 else 'differ'} from the usual one",
             remedy="Put in the rows that are missing, with empty cells.",
         )
     ]  # fmt: skip

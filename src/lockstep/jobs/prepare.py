@@ -31,7 +31,7 @@ from lockstep.data import (
 )
 from lockstep.engine.population import Population, make_population
 from lockstep.errors import SpecError
-from lockstep.findings import Finding
+from lockstep.findings import Finding, count_of
 from lockstep.jobs.forecast import check_own_table, prepare_forecast
 from lockstep.jobs.prepared import Prepared
 from lockstep.jobs.progress import Display
@@ -241,7 +241,7 @@ def check_groups(groups: NDArray[np.int64] | None, splits: Splits, name: str | N
         Finding(
             severity="severe", code=f"groups-{side}", subject=f"{side} rows",
             what=f"Groups of {name} stand among the {side} rows and the rows that are trained on.",
-            evidence=f"{len(both):,} groups are on both sides",
+            evidence=f"{count_of(len(both), 'group is', 'groups are')} on both sides",
             remedy=f"Leave these groups out of one of the files; the score on {side} rows flatters until then.",
         )
         for side, both in shared.items()
