@@ -61,7 +61,7 @@ def groups(n: int) -> list[Finding]:
     [
         (texts, ["1 row has no text", "1 row repeats the text"], ["3 rows have no text", "3 rows repeat the text"]),
         (cut, ["1 text has more"], ["3 texts have more"]),
-        (series, ["1 series has no step", "1 of the 10 in a.ts has"], ["3 series have", "3 of the 10 in a.ts have"]),
+        (series, ["1 series has no step", "1 of the 10 in a.ts: more"], ["3 series have", "3 of the 10 in a.ts: more"]),
         (times, ["1 of 11 steps differs from"], ["3 of 13 steps differ from"]),
         (unlabelled, ["1 row has no target and is", "empty (1 row)"], ["3 rows have no target and are", "(3 rows)"]),
         (groups, ["1 group is on"], ["3 groups are on"]),

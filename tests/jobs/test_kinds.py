@@ -239,7 +239,7 @@ def test_rows_longer_than_what_is_read_are_told_of_once(
         head, rows = new.read_text().split("@data\n")
         channels = [",".join(f"{v:.3f}" for v in rng.normal(size=11)) for _ in range(2)]
         new.write_text(f"{head}@data\n{rows}{':'.join(channels)}:up\n")
-        expected = f" of the 15 in slopes_TEST.ts have more than {run.schema.steps} steps, up to 11"
+        expected = f" of the 15 in slopes_TEST.ts: more than {run.schema.steps} steps, up to 11"
     else:
         assert "texts-cut" in said
         expected = "40 of the 40 rows of new.csv, the longest of "

@@ -76,8 +76,8 @@ def cut_series(raw: RawSeries, schema: Schema) -> list[Finding]:
         Finding(
             severity="warning" if longer > 0.05 * len(raw) else "info", code="series-cut", subject=raw.origin,
             what="Series longer than the longest of training are cut at their end.",
-            evidence=f"{longer:,} of the {len(raw):,} in {raw.origin} {'has' if longer == 1 else 'have'} more than "
-            f"{schema.steps:,} steps, up to {raw.lengths.max():,}",
+            evidence=f"{longer:,} of the {len(raw):,} in {raw.origin}: more than {schema.steps:,} steps, "
+            f"up to {raw.lengths.max():,}",
             remedy="If the end says much, train on longer series too.",
         )
     ]  # fmt: skip
