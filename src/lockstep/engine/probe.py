@@ -40,7 +40,10 @@ def reason_to_part(
         stack.params.device
     )
     with seeded(0, stack.params.device):
-        each = [tried_alone(stack, k, members[k], rows[k : k + 1], data, loss, numbers, rows[0]) for k in set(pair)]
+        each = [
+            tried_alone(stack, k, members[k], rows[k : k + 1], data, loss, numbers, rows[0])
+            for k in dict.fromkeys(pair)
+        ]
         drawn = streams()
         try:
             with fallbacks() as slow:
@@ -71,7 +74,7 @@ def judged(same: bool, slow: Sequence[str], drew: bool, stack: Stack) -> Reason 
 
 
 def alike(alone: Tensor, stacked: Tensor) -> bool:
-    """Whether what members gave alone and in a stack ``[K, …]`` is the same but for rounding, by each one's own size."""
+    """Whether what members gave alone and in a stack ``[K, …]`` is the same but for rounding, each by its own size."""
     alone, stacked = alone.flatten(1), stacked.flatten(1)
     size = alone.abs().amax(dim=1, keepdim=True)
     close = torch.isclose(stacked / size, alone / size, rtol=0.05, atol=1e-3, equal_nan=True)
