@@ -158,7 +158,7 @@ def test_every_member_ends_where_a_plain_torch_loop_ends_and_where_it_ends_alone
         assert distance(together.member(member.index), plain.best) < 1e-9
     alone = train(make, rows, members=[2])
     assert distance(alone.member(2), together.member(2).state_dict()) < 1e-9
-    np.testing.assert_allclose(alone.predict(inputs)[0], together.predict(inputs)[2], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(alone.predict(inputs)[0], together.predict(inputs)[2], rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         np.testing.assert_allclose(together.predict(inputs)[2], together.member(2)(*inputs), rtol=1e-9, atol=1e-12)
 
