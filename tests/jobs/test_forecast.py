@@ -1,13 +1,16 @@
 """Forecasts, from a table in time to what comes after it."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
 import pytest
 
 import lockstep
+from lockstep.cli.text import metric_lines
 from lockstep.errors import DataError, SpecError
+from lockstep.jobs.forecast import SCALE
 
 HORIZON, CONTEXT = 6, 24
 SETTINGS = {"data.horizon": HORIZON, "data.context": CONTEXT}
@@ -49,6 +52,20 @@ def test_a_forecast_beats_repeating_the_season_before_and_says_by_how_much(run):
     assert found["rows"] == "test"
     assert found["n_rows"] == 120 - HORIZON + 1
     assert len(made.leaderboard) == 2
+
+
+def test_what_is_counted_are_windows_and_the_units_of_scores_are_said(run, tmp_path, capsys):
+    table, made = run
+    assert (made.evaluation["unit"], made.evaluation["scale"]) == ("windows", SCALE)
+    text = "\n".join(metric_lines(made.evaluation))
+    assert "on 115 test windows:" in text
+    assert SCALE in text
+    assert "115 test windows" in repr(made)
+    page = " ".join(re.sub("<[^>]*>", "", made.report_path.read_text().partition('id="figures"')[0]).split())
+    assert "115 test windows that no network saw" in page
+    assert not re.search(r"(test|training|validation|their own) rows|out-of-fold rows", page, re.IGNORECASE)
+    lockstep.fit(table, recipe="perceptron", set=SMALL, epochs=1, out=tmp_path / "run")
+    assert "(rmse, mae) are in the columns' own units" in capsys.readouterr().err
 
 
 def test_scores_are_in_units_of_each_columns_spread_while_training(run):

@@ -56,13 +56,19 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         ]
         for name, one in ((name, named[name]) for name in order)
     ]
-    lines = [f"The ensemble on {metrics.get('n_rows', 0):,} {metrics.get('rows', '')} rows:".replace("  ", " ")]
+    lines = [
+        f"The ensemble on {metrics.get('n_rows', 0):,} {metrics.get('rows', '')} {metrics.get('unit', 'rows')}:".replace(
+            "  ", " "
+        )
+    ]
     header = ["", "value", "95 % interval", "baseline"]
     if not base:
         rows, header = [row[:-1] for row in rows], header[:-1]
     lines += [f"  {line}" for line in table(rows, header)]
     if metrics.get("positive") is not None and "f1" in named:
         lines.append(f"  f1 and average_precision: of the class {metrics['positive']}")
+    if metrics.get("scale"):
+        lines.append(f"  {metrics['scale']}")
     if base:
         lines.append(f"  baseline: {metrics['baseline'].get('what', '')}")
     own = (metrics.get("out_of_fold") or {}).get(headline)

@@ -138,16 +138,17 @@ def measured(
 ) -> dict[str, Any]:
     """The ensemble's metrics with intervals, and what the intervals are, as ``metrics.json`` has them."""
     task, classes = schema.task, schema.classes
-    drawn, units = "rows" if groups is None else "groups", ""
+    drawn, counted = "rows" if groups is None else "groups", {"unit": "rows"}
     if schema.kind == "forecast":
-        drawn = "blocks of as many windows as rows ahead"
-        units = "; each column in units of its spread while training"
+        drawn, counted = "blocks of as many windows as rows ahead", {"unit": "windows", "scale": forecast.SCALE}
+    scale = f"; {counted['scale']}" if "scale" in counted else ""
     intervals = bootstrap(task, in_units(schema, target), in_units(schema, prediction), groups=groups)
     resamples = resamples_used(task, len(target), classes=max(2, len(classes)))
     return {
         "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
         "n_rows": len(target),
-        "interval": f"95 % bootstrap over {drawn}, {resamples:,} resamples{units}",
+        **counted,
+        "interval": f"95 % bootstrap over {drawn}, {resamples:,} resamples{scale}",
         "headline": HEADLINE[task],
         "positive": classes[1] if task == "binary" else None,
     }

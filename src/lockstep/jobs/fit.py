@@ -8,7 +8,7 @@ from typing import Any
 
 from lockstep.engine.train import Trained, train_population
 from lockstep.errors import LockstepError, TrainingError
-from lockstep.jobs import assess
+from lockstep.jobs import assess, forecast
 from lockstep.jobs.comparison import comparison
 from lockstep.jobs.ensemble import combined, not_combined, record
 from lockstep.jobs.interrupt import stop_on_interrupt
@@ -114,6 +114,11 @@ def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) 
     history = History(job.population.identities)
     keep = Keeper(job, folder, history)
     count = len(job.networks)
+    if job.prepared.schema.kind == "forecast":
+        show.say(
+            "Errors while training (rmse, mae) are in the columns' own units; losses, and the scores at the end, have "
+            f"{forecast.SCALE}."
+        )
     show.phase(f"Training {count:,} network{'s' if count > 1 else ''}")
     trained = train_population(
         job.population,

@@ -17,6 +17,7 @@ from lockstep.jobs.prepared import Judged, Prepared, Rows
 from lockstep.spec import FitSpec
 
 SHOWN = 3  # windows of each column that the report draws
+SCALE = "each column in units of its spread while training"
 
 
 def wanted_columns(raw: RawTable, target: str | None) -> tuple[str, ...]:

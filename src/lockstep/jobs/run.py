@@ -161,7 +161,7 @@ class Run:
         if (self.path / "metrics.json").exists():
             lines += [f"{name:>20} {text}" for name, text in summary(self.evaluation)]
             lines.append(
-                f"Measured on {self.evaluation['n_rows']:,} {self.evaluation['rows']} rows. {self.report_path}"
+                f"Measured on {self.evaluation['n_rows']:,} {self.evaluation['rows']} {self.evaluation.get('unit', 'rows')}. {self.report_path}"
             )
         return "\n".join(lines)
 
@@ -174,7 +174,9 @@ class Run:
             rows = "".join(
                 f"<tr><th>{html.escape(name)}</th><td>{text}</td></tr>" for name, text in summary(self.evaluation)
             )
-            parts.append(f"<table>{rows}</table><p>{self.evaluation['n_rows']:,} {self.evaluation['rows']} rows.</p>")
+            parts.append(
+                f"<table>{rows}</table><p>{self.evaluation['n_rows']:,} {self.evaluation['rows']} {self.evaluation.get('unit', 'rows')}.</p>"
+            )
         return "".join(parts)
 
 

@@ -22,7 +22,7 @@ def forecast(run: RunFiles, figures: Figures) -> list[Remark]:
     figures.charts["forecast_steps"] = by_step(steps)
     examples = last_of_each(part.get("examples") or [])
     for place, example in enumerate(examples[:DRAWN]):
-        figures.charts[f"forecast_{place}"] = continued(example)
+        figures.charts[f"forecast_{place}"] = continued(example, str(run.analysis.get("rows") or ""))
     return [remark for remark in (against_naive(steps), hardest(part.get("columns") or [])) if remark]
 
 
@@ -57,7 +57,7 @@ def by_step(rows: list[Json]) -> Chart:
     return chart(spec, title="The further ahead, the less sure", note=note, alt="Error by rows ahead.")
 
 
-def continued(example: Json) -> Chart:
+def continued(example: Json, judged: str) -> Chart:
     """One window: what was known, how it went on, and what was forecast."""
     before, actual, told = example["before"], example["actual"], example["forecast"]
     rows: list[Json] = [{"row": i - len(before) + 1, "value": v, "what": "known"} for i, v in enumerate(before)]
@@ -79,7 +79,7 @@ def continued(example: Json) -> Chart:
         },
     }  # fmt: skip
     name = str(fmt.label(example["column"]))
-    return chart(spec, title=name, note="The last window of the test rows.", height=220, alt=f"Forecast of {name}.")
+    return chart(spec, title=name, note=f"The last of the {judged} windows.", height=220, alt=f"Forecast of {name}.")
 
 
 def against_naive(steps: list[Json]) -> Remark | None:

@@ -44,7 +44,7 @@ def against_baseline(metric: str, estimate: Json, baseline: float | None, what: 
         return Remark("good", text)
     if is_better(metric, baseline, best):
         return Remark("caution", f"The whole interval of the {name} is worse than the {base}. Do not use this model.")
-    text = f"The interval of the {name} includes the {base}: these rows do not show that the networks learned anything."
+    text = f"The interval of the {name} includes the {base}: that does not show that the networks learned anything."
     return Remark("caution", text)
 
 
@@ -110,7 +110,7 @@ def overfitting(paths: list[Path]) -> Remark | None:
     rise = fmt.percent(rises[len(rises) // 2])
     text = (
         f"After the best epoch validation loss rose (by {rise} for the median network) while training loss fell:"
-        " the networks began to learn their training rows by heart. The weights of the best epoch are the ones kept."
+        " the networks began to learn their training data by heart. The weights of the best epoch are the ones kept."
     )
     return Remark("note", text)
 

@@ -8,12 +8,13 @@ from lockstep.report.comparison import labels, shipped
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
 from lockstep.report.members import label_candidates, who
+from lockstep.report.setting import unit
 
 LEADERBOARD_ROWS = 200
 
 
-def rows_name(rows: Any) -> str:
-    return {"test": "test rows", "out-of-fold": "out-of-fold rows"}.get(str(rows), f"{rows or 'measured'} rows")
+def rows_name(run: RunFiles, rows: Any) -> str:
+    return f"{rows or 'measured'} {unit(run)}"
 
 
 def headline(run: RunFiles, figures: Figures) -> Json | None:
@@ -27,7 +28,7 @@ def headline(run: RunFiles, figures: Figures) -> Json | None:
     places = fmt.places_for(metric, low, high, value)
     baseline = run.metrics.get("baseline") or {}
     base = fmt.finite((baseline.get("metrics") or {}).get(metric))
-    rows = rows_name(run.metrics.get("rows"))
+    rows = rows_name(run, run.metrics.get("rows"))
     remark = reading.against_baseline(metric, estimate, base, str(baseline.get("what") or ""))
     tests = [v for m in shipped(run) if (v := _of(m, "test", metric)) is not None]
     members = reading.averaging(metric, value, tests, rows)
@@ -55,7 +56,7 @@ def _of(member: Json, where: str, metric: str) -> float | None:
 def _headline_chart(
     figures: Figures, metric: str, estimate: Json, base: float | None, run: RunFiles, places: int
 ) -> None:
-    rows = rows_name(run.metrics.get("rows"))
+    rows = rows_name(run, run.metrics.get("rows"))
     value, low, high = estimate["value"], estimate.get("low"), estimate.get("high")
 
     def tip(text: str, v: float, more: str = "") -> str:

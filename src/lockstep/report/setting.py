@@ -20,6 +20,11 @@ def part(run: RunFiles) -> str:
     return "channel" if run.manifest.get("kind") == "series" else "column"
 
 
+def unit(run: RunFiles) -> str:
+    """What is learned from and scored, in a word."""
+    return "windows" if run.manifest.get("kind") == "forecast" else "rows"
+
+
 def data(run: RunFiles) -> Json:
     """Rows, columns and how each was understood."""
     source, schema = run.manifest.get("data") or {}, run.schema
@@ -65,6 +70,8 @@ def _summary(run: RunFiles, columns: int, used: int, kinds: dict[str, int]) -> s
         f"{n} {kind if n == 1 else _KINDS.get(kind, kind)}" for kind, n in sorted(kinds.items(), key=lambda k: -k[1])
     ]
     text = fmt.plural(int(rows or 0), "row")
+    if run.manifest.get("kind") == "forecast":
+        return f"{text} in order of time, {fmt.plural(columns, 'column')}: windows of them are what the networks see."
     if columns:
         text += f", {fmt.plural(columns, 'column')} besides the target"
     if parts:
@@ -120,9 +127,9 @@ def split(run: RunFiles, members: list[Json]) -> Json | None:
     each = ""
     if fits and stops and stops[-1]:
         each = (
-            f"Each network learns from {_range(fits)} rows and chooses its best epoch on {_range(stops)} others."
+            f"Each network learns from {_range(fits)} {unit(run)} and chooses its best epoch on {_range(stops)} others."
             if len(members) > 1
-            else f"The network learns from {_range(fits)} rows and chooses its best epoch on {_range(stops)} others."
+            else f"The network learns from {_range(fits)} {unit(run)} and chooses its best epoch on {_range(stops)} others."
         )
     return {
         "how": fmt.capital(str(splits.get("how") or "")),

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from lockstep.report import comparison, history, reading, training_charts
+from lockstep.report import comparison, history, reading, setting, training_charts
 from lockstep.report import format as fmt
 from lockstep.report.charts import HUES
 from lockstep.report.figures import Figures
@@ -38,7 +38,7 @@ def training(run: RunFiles, members: list[Json], figures: Figures) -> Json | Non
     if len(candidates) > 1:
         _candidate_curves(curves, candidates, figures)
     else:
-        _curves(curves, figures)
+        _curves(curves, setting.unit(run), figures)
     figures.tables |= {"members": curves.members, "mean": curves.mean, "best": curves.best}
     clip = fmt.finite((settings(run).get("training") or {}).get("clip_norm"))
     _rates(run, labels, candidates, curves, figures)
@@ -83,7 +83,7 @@ def _extent(curves: Curves, *names: str) -> list[float | None]:
     return [v for name in names for v in curves.members[name]]
 
 
-def _curves(curves: Curves, figures: Figures) -> None:
+def _curves(curves: Curves, unit: str, figures: Figures) -> None:
     series = [
         s
         for s in (Series("train_loss", "training", "@train"), Series("valid_loss", "validation", "@model"))
@@ -95,7 +95,7 @@ def _curves(curves: Curves, figures: Figures) -> None:
         figures.charts["loss"] = training_charts.curves(
             series, y_title="loss", y_axis=training_charts.vertical(_extent(curves, *(s.field for s in series))),
             title="Training and validation loss" if valid else "Training loss",
-            note="Loss on each network's own training and validation rows." if valid else "Loss on the training rows.",
+            note=f"Loss on each network's own training and validation {unit}." if valid else f"Loss on the training {unit}.",
             alt=f"Training and validation loss of {curves.total} networks by epoch.",
             best="valid_loss" if valid else None, **common,
         )  # fmt: skip
@@ -104,7 +104,8 @@ def _curves(curves: Curves, figures: Figures) -> None:
         figures.charts["metric"] = training_charts.curves(
             [Series("valid_metric", "validation", "@model")], y_title=name,
             y_axis=training_charts.vertical(_extent(curves, "valid_metric")), title=f"Validation {name}",
-            note="On the rows that each network stops on.",
+            note=f"On the {unit} that each network stops on"
+            + (", in the columns' own units." if unit == "windows" else "."),
             alt=f"Validation {name} of {curves.total} networks by epoch.",
             best="valid_metric", **common,
         )  # fmt: skip
