@@ -56,11 +56,8 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         ]
         for name, one in ((name, named[name]) for name in order)
     ]
-    lines = [
-        f"The ensemble on {metrics.get('n_rows', 0):,} {metrics.get('rows', '')} {metrics.get('unit', 'rows')}:".replace(
-            "  ", " "
-        )
-    ]
+    where = f"{metrics.get('rows', '')} {metrics.get('unit', 'rows')}".strip()
+    lines = [f"The ensemble on {metrics.get('n_rows', 0):,} {where}:"]
     header = ["", "value", "95 % interval", "baseline"]
     if not base:
         rows, header = [row[:-1] for row in rows], header[:-1]

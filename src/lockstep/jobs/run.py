@@ -160,9 +160,7 @@ class Run:
         lines = [f"Run at {self.path}. {self.progress()}"]
         if (self.path / "metrics.json").exists():
             lines += [f"{name:>20} {text}" for name, text in summary(self.evaluation)]
-            lines.append(
-                f"Measured on {self.evaluation['n_rows']:,} {self.evaluation['rows']} {self.evaluation.get('unit', 'rows')}. {self.report_path}"
-            )
+            lines.append(f"Measured on {judged_on(self.evaluation)}. {self.report_path}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -174,10 +172,13 @@ class Run:
             rows = "".join(
                 f"<tr><th>{html.escape(name)}</th><td>{text}</td></tr>" for name, text in summary(self.evaluation)
             )
-            parts.append(
-                f"<table>{rows}</table><p>{self.evaluation['n_rows']:,} {self.evaluation['rows']} {self.evaluation.get('unit', 'rows')}.</p>"
-            )
+            parts.append(f"<table>{rows}</table><p>{judged_on(self.evaluation)}.</p>")
         return "".join(parts)
+
+
+def judged_on(evaluation: dict[str, Any]) -> str:
+    """``"6,512 test rows"``."""
+    return f"{evaluation['n_rows']:,} {evaluation['rows']} {evaluation.get('unit', 'rows')}"
 
 
 def summary(evaluation: dict[str, Any]) -> list[tuple[str, str]]:

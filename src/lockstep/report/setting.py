@@ -126,11 +126,8 @@ def split(run: RunFiles, members: list[Json]) -> Json | None:
     stops = sorted(int(m["valid_rows"]) for m in members if fmt.finite(m.get("valid_rows")))
     each = ""
     if fits and stops and stops[-1]:
-        each = (
-            f"Each network learns from {_range(fits)} {unit(run)} and chooses its best epoch on {_range(stops)} others."
-            if len(members) > 1
-            else f"The network learns from {_range(fits)} {unit(run)} and chooses its best epoch on {_range(stops)} others."
-        )
+        who = "Each" if len(members) > 1 else "The"
+        each = f"{who} network learns from {_range(fits)} {unit(run)} and chooses its best epoch on {_range(stops)} others."
     return {
         "how": fmt.capital(str(splits.get("how") or "")),
         "train": fmt.count(train),

@@ -92,10 +92,11 @@ def _curves(curves: Curves, unit: str, figures: Figures) -> None:
     common: dict[str, Any] = {"epochs": curves.epochs, "many": curves.drawn > 12, "alone": curves.total == 1}
     if series:
         valid = any(s.field == "valid_loss" for s in series)
+        whose = "each network's own training and validation" if valid else "the training"
         figures.charts["loss"] = training_charts.curves(
             series, y_title="loss", y_axis=training_charts.vertical(_extent(curves, *(s.field for s in series))),
             title="Training and validation loss" if valid else "Training loss",
-            note=f"Loss on each network's own training and validation {unit}." if valid else f"Loss on the training {unit}.",
+            note=f"Loss on {whose} {unit}.",
             alt=f"Training and validation loss of {curves.total} networks by epoch.",
             best="valid_loss" if valid else None, **common,
         )  # fmt: skip
