@@ -16,9 +16,9 @@ from lockstep.engine.backprop.linear import Linear, Reshape, Scale, Shift
 from lockstep.engine.backprop.network import Written
 from lockstep.engine.backprop.norms import Affine, BatchNorm, FeatureNorm, RootMeanSquare
 from lockstep.engine.native import structures
-from lockstep.engine.native.library import NoLibrary, library
 from lockstep.engine.native.structures import Function, Kind, Loss, PieceKind
 from lockstep.engine.native.structures import Rule as RuleKind
+from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Layout, Tensors
 from lockstep.optim import Rule
 

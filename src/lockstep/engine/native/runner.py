@@ -13,7 +13,6 @@ from torch.func import functional_call
 from lockstep.engine.backprop.embeddings import seen
 from lockstep.engine.backprop.norms import BatchNorm
 from lockstep.engine.native import structures
-from lockstep.engine.native.library import library
 from lockstep.engine.native.program import (
     Chain,
     Places,
@@ -25,6 +24,7 @@ from lockstep.engine.native.program import (
     pointer,
     program_in_c,
 )
+from lockstep.engine.native.toolchain import library
 from lockstep.engine.population import Rows
 from lockstep.engine.stack import Stack, Tensors
 from lockstep.engine.state import State

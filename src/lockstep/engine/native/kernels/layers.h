@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "product.h"
+#include "team.h"
 
 enum Kind : int32_t { LINEAR, ACTIVATION, BATCH_NORM, FEATURE_NORM, ROOT_MEAN_SQUARE, AFFINE, DROPOUT, SCALE, SHIFT };
 enum Function : int32_t { RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SILU, MISH, SIGMOID, TANH };
@@ -28,16 +29,23 @@ struct Now {
     const Real* params;
     Real* grads;
     const int32_t* keys;
+    Team team;
+
+    Range rows() const { return team.share(n); }
+    Range columns(long ld) const {  // whole vectors of them
+        const Range r = team.share(ld / L);
+        return {r.begin * L, r.end * L};
+    }
 };
 
 template <class F>
-static inline void map(const Real* x, Real* y, long count, F f) {
-    for (long i = 0; i < count; i += L) store(y + i, f(load(x + i)));
+static inline void map(const Real* x, Real* y, Range r, F f) {
+    for (long i = r.begin; i < r.end; i += L) store(y + i, f(load(x + i)));
 }
 
 template <class F>
-static inline void map2(const Real* x, const Real* z, Real* y, long count, F f) {
-    for (long i = 0; i < count; i += L) store(y + i, f(load(x + i), load(z + i)));
+static inline void map2(const Real* x, const Real* z, Real* y, Range r, F f) {
+    for (long i = r.begin; i < r.end; i += L) store(y + i, f(load(x + i), load(z + i)));
 }
 
 static inline Vec down(const Real* x, long n, long ld) {  // the sum of n rows
@@ -133,7 +141,8 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const
     const long n = now.n, ld = padded(l.out);
     Real* mean_of_all = static_cast<Real*>(l.first) + now.member * l.stride;
     Real* var_of_all = static_cast<Real*>(l.second) + now.member * l.stride;
-    for (long j = 0; j < ld; j += L) {
+    const Range own = now.columns(ld);
+    for (long j = own.begin; j < own.end; j += L) {
         Vec mean{}, var{};
         if (now.training) {
             mean = down(x + j, n, ld) / Real(n);
@@ -157,12 +166,13 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const
         store(rstd + j, scale);
         for (long b = 0; b < n; b++) store(y + b * ld + j, (load(x + b * ld + j) - mean) * scale);
     }
-    if (now.training && l.count) l.count[now.member]++;
+    if (now.training && l.count && now.team.index == 0) l.count[now.member]++;
 }
 
 static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, const Real* rstd, const Now& now) {
     const long n = now.n, ld = padded(l.out);
-    for (long j = 0; j < ld; j += L) {
+    const Range own = now.columns(ld);
+    for (long j = own.begin; j < own.end; j += L) {
         const Vec mean = down(delta + j, n, ld) / Real(n), by = down(delta + j, x_hat + j, n, ld) / Real(n);
         const Vec scale = load(rstd + j);
         for (long b = 0; b < n; b++) {
@@ -175,7 +185,8 @@ static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, cons
 // Layer norm (one group), group norm, and, without a mean, RMS norm.
 static void feature_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const Now& now) {
     const long ld = padded(l.out), size = l.out / l.groups;
-    for (long b = 0; b < now.n; b++) {
+    const Range own = now.rows();
+    for (long b = own.begin; b < own.end; b++) {
         for (long g = 0; g < l.groups; g++) {
             const Real* in = x + b * ld + g * size;
             Real* out = y + b * ld + g * size;
@@ -191,7 +202,8 @@ static void feature_norm(const Layer& l, const Real* x, Real* y, Real* rstd, con
 
 static void feature_norm_back(const Layer& l, Real* delta, const Real* x_hat, const Real* rstd, const Now& now) {
     const long ld = padded(l.out), size = l.out / l.groups;
-    for (long b = 0; b < now.n; b++)
+    const Range own = now.rows();
+    for (long b = own.begin; b < own.end; b++)
         for (long g = 0; g < l.groups; g++) {
             Real* d = delta + b * ld + g * size;
             const Real* h = x_hat + b * ld + g * size;
@@ -203,7 +215,8 @@ static void feature_norm_back(const Layer& l, Real* delta, const Real* x_hat, co
 
 static void affine(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out);
-    for (long j = 0; j < ld; j += L) {
+    const Range own = now.columns(ld);
+    for (long j = own.begin; j < own.end; j += L) {
         const Vec gain = load(now.params + l.weight + j), shift = l.bias < 0 ? Vec{} : load(now.params + l.bias + j);
         for (long b = 0; b < now.n; b++) store(y + b * ld + j, load(x + b * ld + j) * gain + shift);
     }
@@ -211,7 +224,8 @@ static void affine(const Layer& l, const Real* x, Real* y, const Now& now) {
 
 static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const Now& now) {
     const long ld = padded(l.out);
-    for (long j = 0; j < ld; j += L) {
+    const Range own = now.columns(ld);
+    for (long j = own.begin; j < own.end; j += L) {
         if (l.bias >= 0) store(now.grads + l.bias + j, down(delta + j, now.n, ld));
         store(now.grads + l.weight + j, down(delta + j, x_hat + j, now.n, ld));
         const Vec gain = load(now.params + l.weight + j);
@@ -222,20 +236,28 @@ static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const No
 // ---------------------------------------------------------------------------------------------------- the other layers
 
 static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
-    product(now.n, padded(l.out), l.in, {x, padded(l.in), 1}, now.params + l.weight, padded(l.out), y, padded(l.out),
-            l.bias < 0 ? nullptr : now.params + l.bias);
+    const long ld = padded(l.out);
+    const Range own = now.columns(ld);
+    product(now.n, own.end - own.begin, l.in, {x, padded(l.in), 1}, now.params + l.weight + own.begin, ld, y + own.begin,
+            ld, l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
 }
 
 // dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round.
 static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
-    product(l.in, ld, now.n, {h, 1, ld_below}, delta, ld, now.grads + l.weight, ld, nullptr);
-    for (long j = 0; l.bias >= 0 && j < ld; j += L) store(now.grads + l.bias + j, down(delta + j, now.n, ld));
+    const Range own = now.columns(ld), to = {own.begin, own.end < l.out ? own.end : l.out};
+    product(l.in, own.end - own.begin, now.n, {h, 1, ld_below}, delta + own.begin, ld, now.grads + l.weight + own.begin,
+            ld, nullptr);
+    for (long j = own.begin; l.bias >= 0 && j < own.end; j += L)
+        store(now.grads + l.bias + j, down(delta + j, now.n, ld));
     if (l.lowest) return;
-    transpose(l.in, l.out, now.params + l.weight, ld, turned, ld_below);
-    for (long k = 0; k < l.out; k++)
+    transpose(l.in, to.end - to.begin, now.params + l.weight + to.begin, ld, turned + to.begin * ld_below, ld_below);
+    for (long k = to.begin; k < to.end; k++)
         for (long i = l.in; i < ld_below; i++) turned[k * ld_below + i] = 0;
-    product(now.n, ld_below, l.out, {delta, ld, 1}, turned, ld_below, below, ld_below, nullptr);
+    now.team.meet();
+    const Range under = now.columns(ld_below);
+    product(now.n, under.end - under.begin, l.out, {delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
+            ld_below, nullptr);
 }
 
 static void dropout(const Layer& l, const Real* x, Real* y, Real* kept, const Now& now) {
@@ -245,7 +267,8 @@ static void dropout(const Layer& l, const Real* x, Real* y, Real* kept, const No
     const uint32_t key = uint32_t(now.keys[l.place]), folded = key ^ (key >> 16);
     Bits lanes;
     for (long i = 0; i < L; i++) lanes[i] = uint32_t(i);
-    for (long b = 0; b < now.n; b++)
+    const Range own = now.rows();
+    for (long b = own.begin; b < own.end; b++)
         for (long j = 0; j < ld; j += L) {
             const SignedBits drawn = reinterpret_cast<SignedBits>(hashed(lanes + uint32_t(b * l.out + j), folded));
             const SignedBits there = drawn >= threshold;  // −1 where it is kept
@@ -259,7 +282,8 @@ template <class F>
 static void by_columns(const Layer& l, const Real* x, Real* y, const Now& now, F f) {
     const long ld = padded(l.out);
     const Real* row = static_cast<const Real*>(l.first) + now.member * l.stride;
-    for (long j = 0; j < ld; j += L) {
+    const Range own = now.columns(ld);
+    for (long j = own.begin; j < own.end; j += L) {
         Vec by{};
         for (long i = 0; i < L && j + i < l.out; i++) by[i] = row[l.wide ? j + i : 0];
         for (long b = 0; b < now.n; b++) store(y + b * ld + j, f(load(x + b * ld + j), by));
@@ -280,18 +304,17 @@ static long kept_by(const Layer& l, long n) {
 }
 
 static void forward(const Layer& l, const Real* x, Real* y, Real* kept, const Now& now) {
-    const long count = now.n * padded(l.out);
+    const Range all = now.columns(now.n * padded(l.out));  // of all rows as one
     switch (l.kind) {
         case LINEAR: return linear(l, x, y, now);
-        case ACTIVATION: return with_function(l, [=](auto f, auto) { map(x, y, count, f); });
+        case ACTIVATION: return with_function(l, [=](auto f, auto) { map(x, y, all, f); });
         case BATCH_NORM: return batch_norm(l, x, y, kept, now);
         case FEATURE_NORM:
         case ROOT_MEAN_SQUARE: return feature_norm(l, x, y, kept, now);
         case AFFINE: return affine(l, x, y, now);
         case DROPOUT:
             if (now.training) return dropout(l, x, y, kept, now);
-            std::memcpy(y, x, count * sizeof(Real));
-            return;
+            return map(x, y, all, [](Vec h) { return h; });
         case SCALE: return by_columns(l, x, y, now, [](Vec h, Vec by) { return h * by; });
         case SHIFT: return by_columns(l, x, y, now, [](Vec h, Vec by) { return h + by; });
     }
@@ -300,19 +323,19 @@ static void forward(const Layer& l, const Real* x, Real* y, Real* kept, const No
 // δ of the output `y` of a layer becomes δ of its input `x`: in place, but for the linear layer, which fills `below`.
 static void backward(const Layer& l, Real* delta, Real* below, const Real* x, const Real* y, const Real* kept,
                      Real* turned, const Now& now) {
-    const long count = now.n * padded(l.out);
+    const Range all = now.columns(now.n * padded(l.out));
     switch (l.kind) {
         case LINEAR: return linear_back(l, delta, x, below, turned, now);
         case ACTIVATION:
             return with_function(l, [=](auto, auto slope) {
-                for (long i = 0; i < count; i += L)
+                for (long i = all.begin; i < all.end; i += L)
                     store(delta + i, load(delta + i) * slope(load(x + i), load(y + i)));
             });
         case BATCH_NORM: return batch_norm_back(l, delta, y, kept, now);
         case FEATURE_NORM:
         case ROOT_MEAN_SQUARE: return feature_norm_back(l, delta, y, kept, now);
         case AFFINE: return affine_back(l, delta, x, now);
-        case DROPOUT: return map2(delta, kept, delta, count, [](Vec d, Vec r) { return d * r; });
+        case DROPOUT: return map2(delta, kept, delta, all, [](Vec d, Vec r) { return d * r; });
         case SCALE: return by_columns(l, delta, delta, now, [](Vec d, Vec by) { return d * by; });
         case SHIFT: return;
     }

@@ -1,5 +1,7 @@
 // Matrix products C = A B (+ a row), the way they are known to be fast: a tile of C stays in registers while k runs.
 #pragma once
+#include <utility>
+
 #include "vectors.h"
 
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -73,10 +75,38 @@ static void product(long M, long N, long K, Left A, const Real* B, long ldb, Rea
     }
 }
 
-// T [N, M] = A [M, N] transposed, in squares that stay in the cache; what T has beside M columns is left alone.
+// Rows i and i + S exchange their off-diagonal blocks of S: for S = 1, 2, 4 … a square of L × L is then transposed.
+template <int S, size_t... K>
+static inline void exchange(Vec& a, Vec& b, std::index_sequence<K...>) {
+    const Vec upper = __builtin_shufflevector(a, b, (K & S ? L + K - S : K)...);
+    b = __builtin_shufflevector(a, b, (K & S ? L + K : K + S)...);
+    a = upper;
+}
+
+template <int S = 1>
+static inline void transpose_square(Vec* rows) {
+    if constexpr (S < L) {
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++)
+            if (!(i & S)) exchange<S>(rows[i], rows[i + S], std::make_index_sequence<L>{});
+        transpose_square<2 * S>(rows);
+    }
+}
+
+// T [N, M] = A [M, N] transposed, in squares of vectors; what T has beside M columns is left alone.
 static void transpose(long M, long N, const Real* A, long lda, Real* T, long ldt) {
     for (long i = 0; i < M; i += L)
-        for (long j = 0; j < N; j += L)
+        for (long j = 0; j < N; j += L) {
+            if (i + L <= M && j + L <= N) {
+                Vec rows[L];
+#pragma GCC unroll 16
+                for (int r = 0; r < L; r++) rows[r] = load(A + (i + r) * lda + j);
+                transpose_square(rows);
+#pragma GCC unroll 16
+                for (int r = 0; r < L; r++) store(T + (j + r) * ldt + i, rows[r]);
+                continue;
+            }
             for (long jj = j; jj < (j + L < N ? j + L : N); jj++)
                 for (long ii = i; ii < (i + L < M ? i + L : M); ii++) T[jj * ldt + ii] = A[ii * lda + jj];
+        }
 }

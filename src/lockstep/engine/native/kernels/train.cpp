@@ -1,17 +1,22 @@
 // Many steps of many members with no return in between: gather, forward, loss, backward, clip, update.
 //
-// Members do not depend on each other, so a thread takes one and stays with it for all steps of the call: its weights
-// and moments are then in that core's cache. lockstep/engine/native/program.py fills the structures below.
-#include <atomic>
+// Members do not depend on each other, so a thread takes one and stays with it for many steps: its weights and moments
+// are then in that core's cache. Where there are fewer members than threads, a team of threads shares each member.
+// lockstep/engine/native/program.py fills the structures below.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "layers.h"
 #include "losses.h"
 #include "rules.h"
+
+constexpr long MOST_FACTORS = 16, MOST_PIECES = 4096;
 
 enum PieceKind : int32_t { VECTOR, MATRIX, TABLE };
 
@@ -78,12 +83,12 @@ class Numbers {  // aligned, and 0 at the start
     std::unique_ptr<Real[], Free> data_;
 };
 
-// What one thread needs to take a batch of a member there and back.
+// What it takes to bring a batch of a member there and back.
 struct Desk {
-    Numbers input, delta, below, turned;
+    Numbers input, delta, below, turned, grads, squares;
     std::vector<Numbers> outputs, kept;
 
-    explicit Desk(const Program& p) : input(p.batch * padded(p.features)) {
+    explicit Desk(const Program& p) : input(p.batch * padded(p.features)), grads(p.size), squares(blocks(p.size) + p.pieces) {
         long widest = padded(p.features), matrix = 0;
         for (long i = 0; i < p.layers; i++) {
             const Layer& l = p.layer[i];
@@ -96,6 +101,15 @@ struct Desk {
         below = Numbers(p.batch * widest);
         turned = Numbers(matrix);
     }
+
+    static constexpr long BLOCK = 64 * L;  // numbers whose squares are summed in one go
+    static long blocks(long count) { return (count + BLOCK - 1) / BLOCK; }
+};
+
+// A member's parameters and moments, padded.
+struct Own {
+    Numbers params;
+    std::vector<Numbers> moments;
 };
 
 static void pack(const Program& p, const Real* flat, Real* own) {
@@ -121,21 +135,25 @@ static void unpack(const Program& p, const Real* own, Real* flat) {
 // ----------------------------------------------------------------------------------------------------------- the step
 
 static void gather(const Program& p, Desk& desk, const Real* features, const int64_t* codes, const int64_t* rows,
-                   long n, const Real* params) {
+                   const Now& now) {
     const long ld = padded(p.features);
-    for (long b = 0; b < n; b++) std::memcpy(desk.input + b * ld, features + rows[b] * ld, ld * sizeof(Real));
-    for (long i = 0; i < p.embeddings; i++) {
-        const Embedding& e = p.embedding[i];
-        for (long b = 0; b < n; b++)
-            std::memcpy(desk.input + b * ld + e.start,
-                        params + e.place + codes[rows[b] * p.code_columns + e.column] * e.width, e.width * sizeof(Real));
+    const Range own = now.rows();
+    for (long b = own.begin; b < own.end; b++) {
+        std::memcpy(desk.input + b * ld, features + rows[b] * ld, ld * sizeof(Real));
+        for (long i = 0; i < p.embeddings; i++) {
+            const Embedding& e = p.embedding[i];
+            const int64_t code = codes[rows[b] * p.code_columns + e.column];
+            std::memcpy(desk.input + b * ld + e.start, now.params + e.place + code * e.width, e.width * sizeof(Real));
+        }
     }
+    now.team.meet();
 }
 
 static const Real* through(const Program& p, Desk& desk, const Now& now) {
     const Real* x = desk.input;
     for (long i = 0; i < p.layers; i++) {
         forward(p.layer[i], x, desk.outputs[i], desk.kept[i], now);
+        now.team.meet();
         x = desk.outputs[i];
     }
     return x;
@@ -146,109 +164,214 @@ static void back(const Program& p, Desk& desk, const Now& now, const int64_t* co
     for (long i = p.layers - 1; i >= p.lowest; i--) {
         const Real* x = i ? desk.outputs[i - 1] : desk.input;
         backward(p.layer[i], delta, below, x, desk.outputs[i], desk.kept[i], desk.turned, now);
+        now.team.meet();
         if (p.layer[i].kind == LINEAR) std::swap(delta, below);
     }
     const long ld = padded(p.features);
-    for (long i = 0; i < p.embeddings; i++) {
+    const Range own = now.team.share(p.embeddings);
+    for (long i = own.begin; i < own.end; i++) {
         const Embedding& e = p.embedding[i];
         std::memset(now.grads + e.place, 0, e.size * sizeof(Real));
         for (long b = 0; b < now.n; b++) {
-            Real* own = now.grads + e.place + codes[rows[b] * p.code_columns + e.column] * e.width;
-            for (long j = 0; j < e.width; j++) own[j] += delta[b * ld + e.start + j];
+            Real* one = now.grads + e.place + codes[rows[b] * p.code_columns + e.column] * e.width;
+            for (long j = 0; j < e.width; j++) one[j] += delta[b * ld + e.start + j];
         }
     }
+    now.team.meet();
 }
 
-static Real norm_squared(const Real* x, long count) {
+// The sums of squares of each block of the gradient: each piece begins with a block of its own.
+static void sum_squares(const Program& p, Desk& desk, const Team& team) {
+    long block = 0;
+    for (long i = 0; i < p.pieces; i++) {
+        const Piece& q = p.piece[i];
+        const Range own = team.share(Desk::blocks(q.size));
+        for (long b = own.begin; b < own.end; b++) {
+            const Real* x = desk.grads + q.place + b * Desk::BLOCK;
+            desk.squares[block + b] = along(x, x, std::min(Desk::BLOCK, q.size - b * Desk::BLOCK));
+        }
+        block += Desk::blocks(q.size);
+    }
+    team.meet();
+}
+
+// What the gradient is multiplied by; the norms of its pieces.
+static Real clipped(const Program& p, Desk& desk, Real limit, Real* norms) {
     double all = 0;
-    for (long i = 0; i < count; i += 64 * L) all += along(x + i, x + i, std::min(64 * L, count - i));
-    return Real(all);
+    for (long i = 0, block = 0; i < p.pieces; i++) {
+        double squares = 0;
+        for (long b = Desk::blocks(p.piece[i].size); b > 0; b--) squares += desk.squares[block++];
+        norms[i] = Real(std::sqrt(squares));
+        all += squares;
+    }
+    const Real most = limit / (Real(std::sqrt(all)) + Real(1e-6));
+    return most > 1 ? Real(1) : most;
 }
 
-static void train_member(const Program& p, const Run& run, long k, Desk& desk, Numbers& params, Numbers& grads,
-                         std::vector<Numbers>& moments) {
-    pack(p, run.params + k * p.flat, params);
-    Real* own[4] = {};
-    for (long i = 0; i < p.moments; i++) pack(p, run.moments[i] + k * p.flat, own[i] = moments[i]);
-    Real* average = p.averaged ? own[p.moments - 1] : nullptr;
+static void train_member(const Program& p, const Run& run, long k, long begin, long end, Own& own, Desk& desk,
+                         const Team& team) {
+    Real* at[4] = {};
+    for (long i = 0; i < p.moments; i++) at[i] = own.moments[i];
+    Real* average = p.averaged ? at[p.moments - 1] : nullptr;
     const int64_t* codes = run.codes ? run.codes[k] : nullptr;
     const auto of = [&](const Real* numbers, long each) { return numbers ? numbers + k * each : nullptr; };
-    const LossNumbers by{of(run.weights, p.loss == CROSS_ENTROPY ? p.outputs : 2), of(run.smoothing, 1), of(run.delta, 1),
-                         of(run.quantile, 1), of(run.scale, p.scales), p.scales};
-    for (long s = 0; s < run.steps; s++) {
+    const LossNumbers by{of(run.weights, p.loss == CROSS_ENTROPY ? p.outputs : 2), of(run.smoothing, 1),
+                         of(run.delta, 1), of(run.quantile, 1), of(run.scale, p.scales), p.scales};
+    for (long s = begin; s < end; s++) {
         const int64_t* rows = run.rows + (s * p.members + k) * p.batch;
-        const Now now{k, p.batch, true, params, grads, run.keys + (s * p.members + k) * p.places};
-        gather(p, desk, run.features[k], codes, rows, p.batch, params);
+        const Now now{k, p.batch, true, own.params, desk.grads, run.keys + (s * p.members + k) * p.places, team};
+        gather(p, desk, run.features[k], codes, rows, now);
         const Real* z = through(p, desk, now);
-        run.losses[s * p.members + k] =
-            loss_and_delta(Loss(p.loss), z, run.targets, rows, desk.delta, p.batch, p.outputs, by);
+        if (team.index == 0)
+            run.losses[s * p.members + k] =
+                loss_and_delta(Loss(p.loss), z, run.targets, rows, desk.delta, p.batch, p.outputs, by);
+        team.meet();
         back(p, desk, now, codes, rows);
-
-        Real all = 0;
-        for (long i = 0; i < p.pieces; i++) {
-            const Real squared = norm_squared(grads + p.piece[i].place, p.piece[i].size);
-            run.norms[(s * p.members + k) * p.pieces + i] = std::sqrt(squared);
-            all += squared;
-        }
-        const Real most = run.clip[k] / (std::sqrt(all) + Real(1e-6)), clip = most > 1 ? Real(1) : most;
-        Real factor[16];
+        sum_squares(p, desk, team);
+        Real norms[MOST_PIECES], factor[MOST_FACTORS];
+        const Real clip = clipped(p, desk, run.clip[k], norms);
+        if (team.index == 0) std::copy(norms, norms + p.pieces, run.norms + (s * p.members + k) * p.pieces);
         for (long f = 0; f < p.factors; f++) factor[f] = run.factors[(s * p.factors + f) * p.members + k];
         for (long i = 0; i < p.pieces; i++) {
             const Piece& q = p.piece[i];
-            Real* at[3] = {};
-            for (long m = 0; m < 3 && own[m]; m++) at[m] = own[m] + q.place;
-            update(Rule(p.rule), factor, clip, Real(q.decayed), q.size, params + q.place, grads + q.place, at,
-                   average ? average + q.place : nullptr, p.averaged ? factor[p.factors - 1] : Real(0));
+            const Range mine = now.columns(q.size);
+            const long place = q.place + mine.begin;
+            Real* moments[3] = {};
+            for (long m = 0; m < 3 && at[m]; m++) moments[m] = at[m] + place;
+            update(Rule(p.rule), factor, clip, Real(q.decayed), mine.end - mine.begin, own.params + place,
+                   desk.grads + place, moments, average ? average + place : nullptr,
+                   p.averaged ? factor[p.factors - 1] : Real(0));
         }
+        team.meet();
     }
-    unpack(p, params, run.params + k * p.flat);
-    for (long i = 0; i < p.moments; i++) unpack(p, own[i], run.moments[i] + k * p.flat);
 }
 
 static void evaluate_member(const Program& p, const Evaluation& e, long k, Desk& desk, Numbers& params) {
     pack(p, e.params + k * p.flat, params);
     for (long start = 0; start < e.counts[k]; start += p.batch) {
         const long n = std::min(p.batch, e.counts[k] - start);
-        const Now now{k, n, false, params, nullptr, nullptr};
-        gather(p, desk, e.features[k], e.codes ? e.codes[k] : nullptr, e.rows[k] + start, n, params);
+        const Now now{k, n, false, params, nullptr, nullptr, {}};
+        gather(p, desk, e.features[k], e.codes ? e.codes[k] : nullptr, e.rows[k] + start, now);
         const Real* z = through(p, desk, now);
         for (long b = 0; b < n; b++)
             std::memcpy(e.outputs[k] + (start + b) * p.outputs, z + b * padded(p.outputs), p.outputs * sizeof(Real));
     }
 }
 
-template <class F>
-static void share_members(const Program& p, F work) {  // work(next) with next() the next member, or −1
-    std::atomic<long> next{0};
-    const auto take = [&]() -> long {
-        const long k = next++;
-        return k < p.members ? k : -1;
+// ------------------------------------------------------------------------------------------------ who works on what
+
+// Members in turn, `slices` times each: a thread that is done with one takes the one that waits longest, so that five
+// members keep two threads busy to the end.
+class Turns {
+  public:
+    Turns(long members, long slices) : slices_(slices) {
+        for (long k = 0; k < members; k++) waiting_.push_back({k, 0});
+        left_ = members * slices;
+    }
+
+    struct Turn {
+        long member, slice;
     };
+
+    bool take(Turn& turn) {
+        for (;; std::this_thread::yield()) {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (!left_) return false;
+            if (waiting_.empty()) continue;  // all that are left are at work
+            turn = waiting_.front();
+            waiting_.pop_front();
+            left_--;
+            return true;
+        }
+    }
+
+    void done(Turn turn) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (turn.slice + 1 < slices_) waiting_.push_back({turn.member, turn.slice + 1});
+    }
+
+  private:
+    const long slices_;
+    long left_;
+    std::deque<Turn> waiting_;
+    std::mutex mutex_;
+};
+
+template <class F>
+static void on_threads(long count, F work) {
     std::vector<std::thread> others;
-    for (long t = 1; t < std::min(p.threads, p.members); t++) others.emplace_back([&] { work(take); });
-    work(take);
+    for (long t = 1; t < count; t++) others.emplace_back([&work, t] { work(t); });
+    work(0);
     for (auto& other : others) other.join();
+}
+
+static void start_member(const Program& p, const Run& run, long k, Own& own) {
+    own.params = Numbers(p.size);
+    pack(p, run.params + k * p.flat, own.params);
+    for (long i = 0; i < p.moments; i++) {
+        own.moments.emplace_back(p.size);
+        pack(p, run.moments[i] + k * p.flat, own.moments[i]);
+    }
+}
+
+static void end_member(const Program& p, const Run& run, long k, Own& own) {
+    unpack(p, own.params, run.params + k * p.flat);
+    for (long i = 0; i < p.moments; i++) unpack(p, own.moments[i], run.moments[i] + k * p.flat);
+    own = Own();
+}
+
+static void train_in_turns(const Program& p, const Run& run) {
+    const long slices = p.members % p.threads && p.members < 4 * p.threads ? std::min(run.steps, 8L) : 1;
+    std::vector<Own> owns(p.members);
+    Turns turns(p.members, slices);
+    on_threads(std::min(p.threads, p.members), [&](long) {
+        Desk desk(p);
+        for (Turns::Turn now; turns.take(now); turns.done(now)) {
+            Own& own = owns[now.member];
+            if (now.slice == 0) start_member(p, run, now.member, own);
+            train_member(p, run, now.member, run.steps * now.slice / slices, run.steps * (now.slice + 1) / slices, own,
+                         desk, Team());
+            if (now.slice + 1 == slices) end_member(p, run, now.member, own);
+        }
+    });
+}
+
+static void train_in_teams(const Program& p, const Run& run) {
+    const long size = p.threads / p.members;
+    struct Place {
+        Meeting meeting;
+        Desk desk;
+        Own own;
+        Place(long size, const Program& p) : meeting(size), desk(p) {}
+    };
+    std::vector<std::unique_ptr<Place>> places;
+    for (long k = 0; k < p.members; k++) {
+        places.push_back(std::make_unique<Place>(size, p));
+        start_member(p, run, k, places[k]->own);
+    }
+    on_threads(p.members * size, [&](long t) {
+        Place& place = *places[t / size];
+        train_member(p, run, t / size, 0, run.steps, place.own, place.desk, {t % size, size, &place.meeting});
+    });
+    for (long k = 0; k < p.members; k++) end_member(p, run, k, places[k]->own);
 }
 
 extern "C" {
 
 void train(const Program* program, const Run* run) {
-    const Program& p = *program;
-    share_members(p, [&](auto next) {
-        Desk desk(p);
-        Numbers params(p.size), grads(p.size);
-        std::vector<Numbers> moments;
-        for (long i = 0; i < p.moments; i++) moments.emplace_back(p.size);
-        for (long k; (k = next()) >= 0;) train_member(p, *run, k, desk, params, grads, moments);
-    });
+    if (program->members < program->threads)
+        train_in_teams(*program, *run);
+    else
+        train_in_turns(*program, *run);
 }
 
 void evaluate(const Program* program, const Evaluation* evaluation) {
     const Program& p = *program;
-    share_members(p, [&](auto next) {
+    Turns turns(p.members, 1);
+    on_threads(std::min(p.threads, p.members), [&](long) {
         Desk desk(p);
         Numbers params(p.size);
-        for (long k; (k = next()) >= 0;) evaluate_member(p, *evaluation, k, desk, params);
+        for (Turns::Turn now; turns.take(now); turns.done(now)) evaluate_member(p, *evaluation, now.member, desk, params);
     });
 }
 
