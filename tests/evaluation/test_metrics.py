@@ -162,3 +162,41 @@ def test_a_forecast_is_scored_over_all_its_values_and_windows_weigh_alike(rng):
     assert found["mae"] == pytest.approx(np.abs(target - prediction).mean())
     blocks = bootstrap("forecast", target, prediction, groups=np.arange(50) // 10)["mse"]
     assert blocks.low <= found["mse"] <= blocks.high
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 60), quantile=st.floats(0.01, 0.99))
+@settings(max_examples=40, deadline=None)
+def test_a_quantile_is_judged_by_scikit_learns_pinball_loss_and_by_the_share_of_targets_it_covers(seed, rows, quantile):
+    rng = np.random.default_rng(seed)
+    target, prediction = rng.integers(0, 5, rows) + 0.0, rng.integers(0, 5, rows) + 0.0  # with ties
+    found = score("regression", target, prediction, quantile)
+    assert list(found) == ["pinball", "coverage", "rmse", "mae", "r2"]
+    assert found["pinball"] == pytest.approx(sk.mean_pinball_loss(target, prediction, alpha=quantile))
+    assert found["coverage"] == pytest.approx(np.mean(target <= prediction))
+    plain = score("regression", target, prediction)
+    assert {name: found[name] for name in plain} == pytest.approx(plain, nan_ok=True)
+    weights = rng.integers(1, 4, (rows, 1)).astype(float)
+    weighted = evaluator("regression", target, prediction, quantile)(weights)
+    assert weighted["pinball"][0] == pytest.approx(
+        sk.mean_pinball_loss(target, prediction, alpha=quantile, sample_weight=weights[:, 0])
+    )
+
+
+def test_the_quantile_of_a_forecast_is_judged_over_all_its_values():
+    rng = np.random.default_rng()
+    target, prediction = rng.normal(size=(2, 7, 3, 4))
+    found = score("forecast", target, prediction, 0.3)
+    assert found["pinball"] == pytest.approx(sk.mean_pinball_loss(target.ravel(), prediction.ravel(), alpha=0.3))
+    assert found["coverage"] == pytest.approx(np.mean(target <= prediction))
+
+
+def test_the_baseline_of_a_quantile_is_that_of_the_training_rows():
+    rng = np.random.default_rng()
+    train, target = rng.exponential(size=500), rng.exponential(size=400)
+    simple = baseline("regression", train, target, quantile=0.8)
+    assert "0.8 quantile of the training rows" in simple.what
+    np.testing.assert_allclose(simple.prediction, np.quantile(train, 0.8))
+    others = [score("regression", train, np.full(500, c), 0.8)["pinball"] for c in (np.mean(train), np.median(train))]
+    assert score("regression", train, np.full(500, simple.prediction[0]), 0.8)["pinball"] < min(others)
+    found = bootstrap("regression", target, simple.prediction, quantile=0.8)
+    assert found["coverage"].low <= simple.metrics["coverage"] <= found["coverage"].high

@@ -163,3 +163,20 @@ def test_clipping_is_told_as_a_share_of_epochs() -> None:
     assert remark is not None
     assert "in 50" in remark.text
     assert reading.clipping([2.0], None) is None
+
+
+def test_coverage_is_held_against_the_quantile_that_was_asked_for() -> None:
+    inside = reading.coverage({"value": 0.88, "low": 0.85, "high": 0.92}, 0.9)
+    assert inside is not None
+    assert inside.tone == "good"
+    outside = reading.coverage({"value": 0.7, "low": 0.65, "high": 0.75}, 0.9)
+    assert outside is not None
+    assert outside.tone == "caution"
+    assert outside.text.endswith("the predictions are too low.")
+    assert reading.coverage({}, 0.9) is None
+
+
+def test_a_quantile_may_lie_to_one_side() -> None:
+    points = [{"actual": float(i % 7), "predicted": i % 7 + 5.0 + i % 3} for i in range(100)]
+    assert any("too high" in remark.text for remark in reading.residuals(points))
+    assert not any("too high" in remark.text for remark in reading.residuals(points, 0.9))

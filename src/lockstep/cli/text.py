@@ -64,6 +64,8 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     lines += [f"  {line}" for line in table(rows, header)]
     if metrics.get("positive") is not None and "f1" in named:
         lines.append(f"  f1 and average_precision: of the class {metrics['positive']}")
+    if metrics.get("quantile") is not None:
+        lines.append(f"  coverage: share of targets at or below the prediction; {metrics['quantile']:g} was asked for")
     if metrics.get("scale"):
         lines.append(f"  {metrics['scale']}")
     if base:

@@ -20,7 +20,18 @@ from lockstep.evaluation.ensemble import OutOfFold, average, out_of_fold, usable
 from lockstep.evaluation.importance import Importance, permutation_importance, sample_rows
 from lockstep.evaluation.interaction import Elsewhere, elsewhere
 from lockstep.evaluation.intervals import Interval, bootstrap, resamples_used
-from lockstep.evaluation.metrics import HEADLINE, LOSS, METRICS, TASK_METRICS, Baseline, Metric, baseline, score
+from lockstep.evaluation.metrics import (
+    HEADLINE,
+    LOSS,
+    METRICS,
+    TASK_METRICS,
+    Baseline,
+    Metric,
+    baseline,
+    headline,
+    metrics_of,
+    score,
+)
 from lockstep.evaluation.mistakes import Mistakes, confusion_matrix, residual_sample, worst_mistakes
 
 __all__ = [
@@ -51,9 +62,11 @@ __all__ = [
     "cross_fitted",
     "elsewhere",
     "from_dict",
+    "headline",
     "left_out",
     "level_scores",
     "mean_of",
+    "metrics_of",
     "out_of_fold",
     "permutation_importance",
     "probability_best",

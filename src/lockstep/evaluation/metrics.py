@@ -33,6 +33,7 @@ METRICS: dict[str, Metric] = {
         Metric("mae", "MAE", False),
         Metric("r2", "R²", True),
         Metric("mse", "MSE", False),
+        Metric("pinball", "Pinball loss", False),
     )
 }
 
@@ -48,8 +49,20 @@ HEADLINE: dict[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "re
 LOSS: dict[Task, str] = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse", "forecast": "mse"}
 
 
-def score(task: Task, target: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
-    """Every metric of the task, by name, in the order of ``TASK_METRICS``.
+def metrics_of(task: Task, quantile: float | None = None) -> tuple[str, ...]:
+    """The names of a task's metrics. Coverage should be near the ``quantile``: neither larger nor smaller is better."""
+    return TASK_METRICS[task] if quantile is None else ("pinball", "coverage", *TASK_METRICS[task])
+
+
+def headline(task: Task, quantile: float | None = None) -> str:
+    """The metric that sums a model up: of one that predicts a ``quantile`` the loss whose best answer that is."""
+    return HEADLINE[task] if quantile is None else "pinball"
+
+
+def score(
+    task: Task, target: NDArray[Any], prediction: NDArray[Any], quantile: float | None = None
+) -> dict[str, float]:
+    """Every metric of the task, by name, in the order of ``metrics_of``.
 
     ``target`` ``[N]`` is class codes or numbers; ``prediction`` is probabilities ``[N, C]`` (binary: C = 2) or ``[N]``.
     Of a forecast both are ``[N, C, H]``, in units in which the C columns can be averaged.
@@ -63,9 +76,9 @@ def score(task: Task, target: NDArray[Any], prediction: NDArray[Any]) -> dict[st
     """
     prediction = np.asarray(prediction)
     if not len(prediction) or not np.isfinite(prediction).all():
-        return dict.fromkeys(TASK_METRICS[task], float("nan"))
-    scores = evaluator(task, target, prediction)(np.ones((len(prediction), 1)))
-    return {name: float(scores[name][0]) for name in TASK_METRICS[task]}
+        return dict.fromkeys(metrics_of(task, quantile), float("nan"))
+    scores = evaluator(task, target, prediction, quantile)(np.ones((len(prediction), 1)))
+    return {name: float(scores[name][0]) for name in metrics_of(task, quantile)}
 
 
 @dataclass(frozen=True)
@@ -77,14 +90,21 @@ class Baseline:
     metrics: dict[str, float]
 
 
-def baseline(task: Task, train_target: NDArray[Any], target: NDArray[Any], *, classes: int | None = None) -> Baseline:
+def baseline(
+    task: Task, train_target: NDArray[Any], target: NDArray[Any], *, classes: int | None = None,
+    quantile: float | None = None,
+) -> Baseline:  # fmt: skip
     """The scores on ``target`` ``[N]`` of a constant prediction made from ``train_target``.
 
     Classification predicts the training rows' class frequencies: as a class that is always the most frequent one, and
-    as probabilities the best constant. Regression predicts the training mean. ``classes`` is C, where the training rows
-    may lack a class.
+    as probabilities the best constant. Regression predicts the training mean, or the training rows' ``quantile``.
+    ``classes`` is C, where the training rows may lack a class.
     """
     rows = len(target)
+    if task == "regression" and quantile is not None:
+        prediction = np.full(rows, np.quantile(np.asarray(train_target, dtype=np.float64), quantile))
+        what = f"always the {quantile:g} quantile of the training rows"
+        return Baseline(what, prediction, score(task, target, prediction, quantile))
     if task == "regression":
         prediction = np.full(rows, np.mean(train_target, dtype=np.float64))
         return Baseline("always the mean of the training rows", prediction, score(task, target, prediction))

@@ -20,17 +20,19 @@ OfWeights = Callable[[Floats], Floats]
 Evaluate = Callable[[Floats], dict[str, Floats]]
 
 
-def evaluator(task: Task, target: NDArray[Any], prediction: NDArray[Any]) -> Evaluate:
+def evaluator(task: Task, target: NDArray[Any], prediction: NDArray[Any], quantile: float | None = None) -> Evaluate:
     """The function from ``weights_NR`` ``[N, R]`` to ``{metric: [R]}`` for these rows; sorting is done once, here.
 
     ``target`` ``[N]`` is class codes or numbers, ``prediction`` probabilities ``[N, C]`` (binary: C = 2) or ``[N]``; of
-    a forecast both are ``[N, C, H]``.
+    a forecast both are ``[N, C, H]``. Where numbers are predicted as a ``quantile``, two metrics more judge it as one.
     """
     prediction = np.asarray(prediction, dtype=np.float64)
     if task == "regression":
-        return _regression(np.asarray(target, dtype=np.float64), prediction)
+        numbers = np.asarray(target, dtype=np.float64)
+        return _with_quantile(_regression(numbers, prediction), numbers, prediction, quantile)
     if task == "forecast":
-        return _forecast(np.asarray(target, dtype=np.float64), prediction)
+        numbers = np.asarray(target, dtype=np.float64)
+        return _with_quantile(_forecast(numbers, prediction), numbers, prediction, quantile)
     return _classification(task, np.asarray(target, dtype=np.int64), prediction)
 
 
@@ -68,6 +70,22 @@ def _forecast(target: Floats, prediction: Floats) -> Evaluate:
         squared, absolute = rows_SN @ weights_NR
         total = weights_NR.sum(axis=0)
         return {"mse": _ratio(squared, total), "mae": _ratio(absolute, total)}
+
+    return evaluate
+
+
+def _with_quantile(others: Evaluate, target: Floats, prediction: Floats, quantile: float | None) -> Evaluate:
+    """``others``, and of a quantile q the pinball loss, the mean of ``max(q·e, (q−1)·e)`` with e the target less the
+    prediction (Koenker and Bassett 1978), and the coverage, the share of targets at or below the prediction."""
+    if quantile is None:
+        return others
+    error = (target - prediction).reshape(len(target), -1)
+    rows_SN = np.stack([np.maximum(quantile * error, (quantile - 1) * error).mean(axis=1), (error <= 0).mean(axis=1)])
+
+    def evaluate(weights_NR: Floats) -> dict[str, Floats]:
+        pinball, covered = rows_SN @ weights_NR
+        total = weights_NR.sum(axis=0)
+        return {**others(weights_NR), "pinball": _ratio(pinball, total), "coverage": _ratio(covered, total)}
 
     return evaluate
 

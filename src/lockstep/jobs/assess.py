@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lockstep.data import Raw, RawArrays, RawSeries, RawTable, Schema, shuffled
 from lockstep.engine.population import Member
 from lockstep.evaluation import (
-    HEADLINE,
     LOSS,
     baseline,
     bootstrap,
     confusion_matrix,
+    headline,
     out_of_fold,
     permutation_importance,
     reliability,
@@ -28,6 +28,7 @@ from lockstep.jobs import drawings, forecast
 from lockstep.jobs.ensemble import Combined, added
 from lockstep.jobs.model import Floats, Model
 from lockstep.jobs.prepared import Judged, Prepared
+from lockstep.spec import FitSpec
 
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS, IMPORTANCE_PASSES, MISTAKES = 2000, 5, 200, 20
 LONGEST_TEXT = 500
@@ -62,9 +63,17 @@ def own_predictions(prepared: Prepared, model: Model, members: Sequence[Member])
     return [own[member.index] for member in members]
 
 
-def scored(schema: Schema, target: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
+def quantile_of(spec: FitSpec) -> float | None:
+    """The level that the networks predict, where their loss is that of a quantile."""
+    level = spec.loss.quantile
+    return level if spec.loss.name == "quantile" and isinstance(level, float) else None
+
+
+def scored(
+    schema: Schema, target: NDArray[Any], prediction: NDArray[Any], quantile: float | None = None
+) -> dict[str, float]:
     """Every metric of a prediction; of a forecast in units in which columns can be averaged."""
-    return score(schema.task, in_units(schema, target), in_units(schema, prediction))
+    return score(schema.task, in_units(schema, target), in_units(schema, prediction), quantile)
 
 
 def in_units(schema: Schema, values: NDArray[Any]) -> NDArray[Any]:
@@ -74,8 +83,9 @@ def in_units(schema: Schema, values: NDArray[Any]) -> NDArray[Any]:
 
 def score_each(prepared: Prepared, members: Sequence[Member], own: Sequence[Floats]) -> dict[int, dict[str, float]]:
     """Every metric of each member on its own validation rows, by its number."""
+    quantile = quantile_of(prepared.spec)
     return {
-        member.index: scored(prepared.schema, prepared.target[member.valid_rows], prediction)
+        member.index: scored(prepared.schema, prepared.target[member.valid_rows], prediction, quantile)
         for member, prediction in zip(members, own, strict=True)
     }
 
@@ -90,24 +100,25 @@ def metrics(
     ``adds`` is how much worse the mean scores on the test rows without that member.
     """
     schema, target, test = prepared.schema, prepared.target, prepared.splits.test
+    quantile = quantile_of(prepared.spec)
     groups = None if prepared.groups is None else prepared.groups[judged.rows]
     on_test = model.member_predictions(prepared.inputs(test)) if len(test) else [None] * len(members)
     table: list[dict[str, Any]] = [
         {
             "member": member.index, "candidate": member.candidate, "fold": member.fold, "seed": member.seed,
             "choices": member.choices,
-            "test": None if seen is None else scored(schema, target[test], seen),
+            "test": None if seen is None else scored(schema, target[test], seen, quantile),
             "out_of_fold": out_of_fold[member.index],
         }
         for member, seen in zip(members, on_test, strict=True)
     ]  # fmt: skip
     if len(test) and schema.kind != "forecast":  # forecasts are large, and there is a copy of them for each left out
         places = [place for place, member in enumerate(members) if member.index in averaged]
-        gains = added(prepared, test, np.asarray(on_test)[places]) if places else []
+        gains = added(prepared, test, np.asarray(on_test)[places], quantile) if places else []
         for place, gain in zip(places, gains, strict=True):
             table[place]["adds"] = gain
     return {
-        **measured(schema, target[judged.rows], judged.prediction, groups),
+        **measured(schema, target[judged.rows], judged.prediction, groups, quantile),
         "rows": judged.kind,
         "monitor": prepared.spec.training.monitor,
         "members": table,
@@ -117,10 +128,10 @@ def metrics(
 
 def without_network(prepared: Prepared, train: Rows, rows: Rows) -> dict[str, Any]:
     """What is had without any network, and what it scores on ``rows``: of a forecast a naive one, else a constant."""
-    schema, target = prepared.schema, prepared.target
+    schema, target, quantile = prepared.schema, prepared.target, quantile_of(prepared.spec)
     if schema.kind == "forecast":
-        return forecast.best_baseline(schema, prepared.inputs(rows)[0], target[rows])
-    simple = baseline(schema.task, target[train], target[rows], classes=len(schema.classes) or None)
+        return forecast.best_baseline(schema, prepared.inputs(rows)[0], target[rows], quantile)
+    simple = baseline(schema.task, target[train], target[rows], classes=len(schema.classes) or None, quantile=quantile)
     return {"what": simple.what, "metrics": simple.metrics}
 
 
@@ -134,22 +145,26 @@ def spread(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]
 
 
 def measured(
-    schema: Schema, target: NDArray[Any], prediction: NDArray[Any], groups: NDArray[np.int64] | None
-) -> dict[str, Any]:
+    schema: Schema, target: NDArray[Any], prediction: NDArray[Any], groups: NDArray[np.int64] | None,
+    quantile: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The ensemble's metrics with intervals, and what the intervals are, as ``metrics.json`` has them."""
     task, classes = schema.task, schema.classes
     drawn, counted = "rows" if groups is None else "groups", {"unit": "rows"}
     if schema.kind == "forecast":
         drawn, counted = "blocks of as many windows as rows ahead", {"unit": "windows", "scale": forecast.SCALE}
     scale = f"; {counted['scale']}" if "scale" in counted else ""
-    intervals = bootstrap(task, in_units(schema, target), in_units(schema, prediction), groups=groups)
+    intervals = bootstrap(
+        task, in_units(schema, target), in_units(schema, prediction), groups=groups, quantile=quantile
+    )
     resamples = resamples_used(task, len(target), classes=max(2, len(classes)))
     return {
         "metrics": {name: interval.to_dict() for name, interval in intervals.items()},
         "n_rows": len(target),
         **counted,
         "interval": f"95 % bootstrap over {drawn}, {resamples:,} resamples{scale}",
-        "headline": HEADLINE[task],
+        "headline": headline(task, quantile),
+        **({} if quantile is None else {"quantile": quantile}),
         "positive": classes[1] if task == "binary" else None,
     }
 

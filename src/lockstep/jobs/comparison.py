@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lockstep.engine.population import Member, Population
 from lockstep.engine.train import Trained
-from lockstep.evaluation import HEADLINE, LOSS, METRICS, Metric, Ranked, elsewhere, level_scores, rank
+from lockstep.evaluation import LOSS, METRICS, Metric, Ranked, elsewhere, headline, level_scores, rank
 from lockstep.jobs.verdict import depends, verdict
 from lockstep.report import format as fmt
 from lockstep.spec import Task
@@ -19,7 +19,9 @@ Json = dict[str, Any]
 Scores = Mapping[int, Mapping[str, float]]
 
 
-def comparison(population: Population, trained: Trained, scores: Scores, task: Task, seconds: float) -> Json | None:
+def comparison(
+    population: Population, trained: Trained, scores: Scores, task: Task, seconds: float, quantile: float | None = None
+) -> Json | None:
     """The content of ``comparison.json``; None where no two candidates were trained on all folds and seeds.
 
     ``scores`` are the out-of-fold metrics of each network that has weights, by its number.
@@ -27,7 +29,7 @@ def comparison(population: Population, trained: Trained, scores: Scores, task: T
     complete = whole_candidates(population, trained)
     if len(complete) < 2:
         return None
-    metric = METRICS[HEADLINE[task]]
+    metric = METRICS[headline(task, quantile)]
     values, losses = (grid(population, scores, name)[complete] for name in (metric.name, LOSS[task]))
     first = [member for member in population.members if identity(member) == identity(population.members[0])]
     valid, train = (

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from lockstep.engine.population import Member
 from lockstep.evaluation import (
-    HEADLINE,
     METRICS,
     Combination,
     combine,
     cross_fitted,
     from_dict,
+    headline,
     left_out,
     out_of_fold,
     score,
@@ -122,12 +122,14 @@ def read_record(kept: dict[str, Any]) -> tuple[tuple[tuple[int, ...], ...], Comb
     return tuple(tuple(model["members"]) for model in kept["models"]), from_dict(kept["combination"])
 
 
-def added(prepared: Prepared, rows: Rows, predictions: NDArray[Any]) -> list[float | None]:
+def added(
+    prepared: Prepared, rows: Rows, predictions: NDArray[Any], quantile: float | None = None
+) -> list[float | None]:
     """What each of the averaged members adds: how much worse the headline score is without it (negative: better)."""
     task = prepared.schema.task
     if not 1 < len(predictions) <= MOST_LEFT_OUT:
         return [None] * len(predictions)
-    metric, target = HEADLINE[task], prepared.target[rows]
-    whole = score(task, target, predictions.mean(axis=0))[metric]
+    metric, target = headline(task, quantile), prepared.target[rows]
+    whole = score(task, target, predictions.mean(axis=0), quantile)[metric]
     sign = 1 if METRICS[metric].larger_is_better else -1
-    return [sign * (whole - score(task, target, without)[metric]) for without in left_out(predictions)]
+    return [sign * (whole - score(task, target, without, quantile)[metric]) for without in left_out(predictions)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lockstep.data import Encoded, Raw, RawTable, cut_rows, encode, hash_rows, hash_texts, raw_texts
 from lockstep.errors import DataError
 from lockstep.jobs import forecast
-from lockstep.jobs.assess import measured, scored
+from lockstep.jobs.assess import measured, quantile_of, scored
 from lockstep.jobs.prepare import keys_of
 from lockstep.jobs.run import Run, load
 from lockstep.spec import DataSpec
@@ -39,14 +39,14 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
     groups = keys_of([raw], DataSpec(group=group))[0] if there else None
     if run.schema.kind == "forecast":
         groups = forecast.blocks(run.schema, len(encoded))
-    predictions = run.model.member_predictions(encoded.inputs)
+    predictions, quantile = run.model.member_predictions(encoded.inputs), quantile_of(run.spec)
     return {
-        **measured(run.schema, encoded.target, run.model.together(predictions), groups),
+        **measured(run.schema, encoded.target, run.model.together(predictions), groups, quantile),
         "rows": raw.origin,
         "seen": int(seen.sum()),
         "findings": [finding.to_dict() for finding in cut_rows(raw, run.schema)],
         "members": [
-            {"member": index, "metrics": scored(run.schema, encoded.target, prediction)}
+            {"member": index, "metrics": scored(run.schema, encoded.target, prediction, quantile)}
             for index, prediction in zip(run.model.networks, predictions, strict=True)
         ],
     }

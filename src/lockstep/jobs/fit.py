@@ -153,7 +153,9 @@ def finish(
     )  # fmt: skip
     own = assess.own_predictions(job.prepared, everyone, members)
     table = assess.score_each(job.prepared, members, own)
-    compared = comparison(job.population, trained, table, job.prepared.schema.task, train_seconds)
+    compared = comparison(
+        job.population, trained, table, job.prepared.schema.task, train_seconds, assess.quantile_of(job.prepared.spec)
+    )
     winner = compared["winner"] if compared else None
     winner = best_candidate(history.frame()) if winner is None else winner
     method = job.prepared.spec.ensemble.method

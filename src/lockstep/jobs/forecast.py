@@ -11,7 +11,7 @@ from lockstep.data.columns import measured as measured_column
 from lockstep.data.schema import Column, Forecast
 from lockstep.data.timeline import Timeline, first_dates, naive, read_timeline, time_splits, windows, without_offsets
 from lockstep.errors import DataError, SpecError
-from lockstep.evaluation import score
+from lockstep.evaluation import headline, score
 from lockstep.jobs.model import Floats
 from lockstep.jobs.prepared import Judged, Prepared, Rows
 from lockstep.spec import FitSpec
@@ -118,14 +118,16 @@ def baselines(schema: Schema, inputs: NDArray[Any]) -> dict[str, Floats]:
     return simple
 
 
-def best_baseline(schema: Schema, inputs: NDArray[Any], target: NDArray[Any]) -> dict[str, Any]:
+def best_baseline(
+    schema: Schema, inputs: NDArray[Any], target: NDArray[Any], quantile: float | None = None
+) -> dict[str, Any]:
     """The better of the naive forecasts, and its scores."""
     truth = in_units(schema, target)
     simple = {
-        what: score("forecast", truth, in_units(schema, forecast))
+        what: score("forecast", truth, in_units(schema, forecast), quantile)
         for what, forecast in baselines(schema, inputs).items()
     }
-    best = min(simple, key=lambda what: simple[what]["mse"])
+    best = min(simple, key=lambda what: simple[what][headline("forecast", quantile)])
     return {"what": best, "metrics": simple[best]}
 
 

@@ -77,7 +77,7 @@ def residuals(run: RunFiles, figures: Figures) -> list[Remark]:
     figures.tables["points"] = {key: [fmt.rounded(p[key]) for p in points] for key in ("actual", "predicted")}
     figures.charts["actual_predicted"] = charts.actual_predicted(points, target=target)
     figures.charts["residual_histogram"] = charts.residual_histogram(points, target=target)
-    return reading.residuals(points)
+    return reading.residuals(points, fmt.finite(run.metrics.get("quantile")))
 
 
 def calibration(run: RunFiles, figures: Figures) -> Remark | None:

@@ -20,6 +20,7 @@ SHARES = frozenset(
         "precision",
         "recall",
         "r2",
+        "coverage",
         "brier",
         "calibration_error",
         "mcc",
@@ -67,6 +68,7 @@ MEANINGS = {
     "mae": "mean absolute error, in the target's unit",
     "mse": "mean squared error",
     "pinball": "mean error, weighted by the quantile's level on the side it is on, in the target's unit",
+    "coverage": "share of targets at or below the prediction",
     "r2": "share of the target's variance explained",
     "mcc": "correlation of predicted and true classes",
 }

@@ -269,8 +269,25 @@ def confusion(classes: list[str], counts: list[list[int]]) -> list[Remark]:
     return remarks
 
 
-def residuals(points: list[Json]) -> list[Remark]:
-    """Whether predictions are off to one side, and by how much they usually miss."""
+def coverage(estimate: Json, quantile: float | None) -> Remark | None:
+    """Whether as many targets lie at or below the predictions as the ``quantile`` that was asked for says."""
+    value, low, high = (fmt.finite(estimate.get(key)) for key in ("value", "low", "high"))
+    if value is None or quantile is None:
+        return None
+    text = f"{fmt.percent(value)} of the targets lie at or below the prediction; {fmt.percent(quantile)} were asked for"
+    if low is None or high is None:
+        return Remark("note", f"{text}.")
+    if low <= quantile <= high:
+        return Remark("good", f"{text}, which is within the interval.")
+    side = "low" if value < quantile else "high"
+    return Remark("caution", f"{text}, which is outside the interval: the predictions are too {side}.")
+
+
+def residuals(points: list[Json], quantile: float | None = None) -> list[Remark]:
+    """Whether predictions are off to one side, and by how much they usually miss.
+
+    Those of a ``quantile`` other than the median are off to one side on purpose.
+    """
     errors = sorted(p["predicted"] - p["actual"] for p in points)
     n = len(errors)
     if n < 20:
@@ -280,7 +297,7 @@ def residuals(points: list[Json]) -> list[Remark]:
     sizes = sorted(abs(e) for e in errors)
     half, nine = fmt.number(sizes[n // 2], 3), fmt.number(sizes[int(0.9 * n)], 3)
     remarks = [Remark("note", f"Half of the predictions miss by less than {half}, nine of ten by less than {nine}.")]
-    if abs(mean) > 2 * spread / n**0.5:
+    if quantile in (None, 0.5) and abs(mean) > 2 * spread / n**0.5:
         side = "high" if mean > 0 else "low"
         remarks.append(Remark("note", f"Predictions are {fmt.number(abs(mean), 3)} too {side} on average."))
     actual = sorted(p["actual"] for p in points)

@@ -30,6 +30,7 @@ def headline(run: RunFiles, figures: Figures) -> Json | None:
     base = fmt.finite((baseline.get("metrics") or {}).get(metric))
     rows = rows_name(run, run.metrics.get("rows"))
     remark = reading.against_baseline(metric, estimate, base, str(baseline.get("what") or ""))
+    covered = reading.coverage(metrics.get("coverage") or {}, fmt.finite(run.metrics.get("quantile")))
     tests = [v for m in shipped(run) if (v := _of(m, "test", metric)) is not None]
     members = reading.averaging(metric, value, tests, rows)
     _headline_chart(figures, metric, estimate, base, run, places)
@@ -45,7 +46,7 @@ def headline(run: RunFiles, figures: Figures) -> Json | None:
         "is_test": run.metrics.get("rows") == "test",
         "baseline": None if base is None else fmt.score(metric, base, places),
         "baseline_what": str(baseline.get("what") or "baseline"),
-        "remarks": [r for r in (remark, members) if r],
+        "remarks": [r for r in (remark, covered, members) if r],
     }
 
 
@@ -103,7 +104,7 @@ def metrics_table(run: RunFiles) -> list[Json]:
         table.append(
             {
                 "name": fmt.metric_name(metric),
-                "meaning": fmt.meaning(metric, run.manifest.get("task")) + _of_class(metric, run),
+                "meaning": fmt.meaning(metric, run.manifest.get("task")) + _of_class(metric, run) + _asked(metric, run),
                 "better": "lower" if metric in fmt.LOWER_IS_BETTER else "higher",
                 "headline": metric == first,
                 "value": fmt.score(metric, value, places),
@@ -114,6 +115,12 @@ def metrics_table(run: RunFiles) -> list[Json]:
             }
         )
     return table
+
+
+def _asked(metric: str, run: RunFiles) -> str:
+    """Of the coverage, what it should be."""
+    quantile = fmt.finite(run.metrics.get("quantile"))
+    return f"; {fmt.score(metric, quantile)} was asked for" if metric == "coverage" and quantile is not None else ""
 
 
 def _of_class(metric: str, run: RunFiles) -> str:

@@ -127,7 +127,8 @@ def split(run: RunFiles, members: list[Json]) -> Json | None:
     each = ""
     if fits and stops and stops[-1]:
         who = "Each" if len(members) > 1 else "The"
-        each = f"{who} network learns from {_range(fits)} {unit(run)} and chooses its best epoch on {_range(stops)} others."
+        learns = f"{who} network learns from {_range(fits)} {unit(run)}"
+        each = f"{learns} and chooses its best epoch on {_range(stops)} others."
     return {
         "how": fmt.capital(str(splits.get("how") or "")),
         "train": fmt.count(train),
