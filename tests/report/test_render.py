@@ -201,6 +201,14 @@ def test_what_a_series_is_made_of_is_called_a_channel(make_run: MakeRun) -> None
     assert "of the column" not in json.loads(page.scripts[0])["charts"]["importance"]["description"]
 
 
+@pytest.mark.parametrize(("horizon", "asked"), [(1, "the next row of"), (12, "the next 12 rows of")])
+def test_a_forecast_asks_for_a_row_or_for_rows(make_run: MakeRun, horizon: int, asked: str) -> None:
+    folder = make_run("table")
+    edit(folder, "manifest.json", lambda manifest: manifest | {"kind": "forecast", "task": "forecast"})
+    edit(folder, "schema.json", lambda schema: schema | {"forecast": {"horizon": horizon, "context": 4}})
+    assert f"Forecast {asked}" in read(folder).text
+
+
 def test_many_classes_become_a_map_and_many_members_stay_small(make_run: MakeRun) -> None:
     folder = make_run("images")
     classes = [f"class {i}" for i in range(60)]

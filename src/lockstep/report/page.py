@@ -105,7 +105,8 @@ def _question(run: RunFiles) -> str:
     if run.manifest.get("task") == "forecast":
         ahead = run.schema.get("forecast") or {}
         return (
-            f"Forecast the next {fmt.count(ahead.get('horizon'))} rows of {fmt.plural(used, 'column')} of {source} "
+            f"Forecast the next {'row' if ahead.get('horizon') == 1 else fmt.count(ahead.get('horizon')) + ' rows'} of "
+            f"{fmt.plural(used, 'column')} of {source} "
             f"from the last {fmt.count(ahead.get('context'))}."
         )
     if run.manifest.get("task") == "regression":
