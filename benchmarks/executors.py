@@ -1,11 +1,12 @@
-"""What a training step costs by the executors `eager` (autograd) and `backprop` (the chain rule written out), and by a
-plain PyTorch loop over one network at a time.
+"""What a training step costs by the executors `eager` (autograd), `backprop` (the chain rule written out in PyTorch)
+and `compiled` (in C++), and by a plain PyTorch loop over one network at a time.
 
-    python benchmarks/backprop.py [THREADS [DATA]]
+    python benchmarks/executors.py [THREADS [DATA]]
 
 Whole steps (gather, forward, backward, clip, AdamW) of stacks of D-H-H-C networks with norm, activation and dropout;
 then, if DATA is a folder with adult/adult_train.csv, of the default fit on it. Microseconds per member and step, each
-the fastest of many single steps taken in turn in one process: read the ratios. With one thread it is processor
+the fastest of many calls taken in turn in one process (single steps, but for `compiled`, which takes many in a call):
+read the ratios. With one thread it is processor
 time, so that other programs count for little.
 """
 
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 from lockstep.engine.executors import EXECUTORS, Objective
 from lockstep.engine.stack import Stack, lift
 from lockstep.engine.state import fresh_state
-from lockstep.engine.step import Numbers, Resident, make_step
+from lockstep.engine.step import Resident, Tables
 from lockstep.jobs.job import make_job
 from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import progress
@@ -29,7 +30,7 @@ from lockstep.network.losses import LOSSES
 from lockstep.optim import rule_for
 from lockstep.spec import AdamW
 
-ROWS, TURNS, CPU = 4096, 12, torch.device("cpu")
+ROWS, TURNS, MANY, CPU = 4096, 12, 20, torch.device("cpu")
 SIZES = {  # K members, B rows, D-H-H-C, dropout
     "W1": (1, 128, 784, 256, 10, 0.5),
     "W2": (16, 64, 20, 64, 2, 0.1),
@@ -48,17 +49,17 @@ def network(D: int, H: int, C: int, p: float, activation: type[nn.Module], norm:
     )
 
 
-def stacked(stack: Stack, objective: Objective, executor: str, batch: int) -> Callable[[], object]:
-    """A step of the stack."""
+def stacked(stack: Stack, objective: Objective, executor: str, batch: int, steps: int = 1) -> Callable[[], object]:
+    """So many steps of the stack, in one call."""
     K, rule = len(stack.params), rule_for(AdamW())
     hyper = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}
     numbers = {name: torch.full((K,), value, dtype=torch.float64) for name, value in hyper.items()}
-    factors = rule.coefficients(numbers, torch.full((1, K), 1e-3, dtype=torch.float64), 5)
-    keys = torch.randint(-(2**31), 2**31, (K, len(stack.dropouts)), dtype=torch.int32)
-    now = Numbers({}, keys, {name: row[0][:, None].float() for name, row in factors.items()}, torch.ones(K))
-    gradients = EXECUTORS[executor].gradients(stack, objective)
-    step, state = make_step(stack, objective.data, gradients, rule), fresh_state(stack, rule)
-    return lambda: step(state, torch.randint(ROWS, (K, batch)), now)
+    factors = rule.coefficients(numbers, torch.full((steps, K), 1e-3, dtype=torch.float64), 5)
+    keys = torch.randint(-(2**31), 2**31, (steps, K, len(stack.dropouts)), dtype=torch.int32)
+    tables = Tables({}, keys, tuple(factors), torch.stack(list(factors.values()), dim=1).float(), torch.ones(K))
+    runner, state = EXECUTORS[executor].runner(stack, objective, rule), fresh_state(stack, rule)
+    rows = torch.randint(len(objective.data.targets), (steps, K, batch))
+    return lambda: runner.steps(state, rows, tables)
 
 
 def plain(module: nn.Module, data: Resident, batch: int) -> Callable[[], object]:
@@ -94,14 +95,16 @@ def report(what: str, size: str, activation: type[nn.Module] = nn.ReLU, norm: ty
     data = Resident((torch.randn(ROWS, D),), torch.randint(C, (ROWS,)))
     stack = lift(modules, CPU)
     objective = Objective("cross_entropy", LOSSES["cross_entropy"], data)
-    steps = {name: stacked(stack, objective, name, batch) for name in EXECUTORS}
+    steps = {name: stacked(stack, objective, name, batch, MANY if name == "compiled" else 1) for name in EXECUTORS}
     best = fastest(steps | {"plain": plain(modules[0], data, batch)})
-    eager, backprop, loop = (1e6 * best[name] / K for name in ("eager", "backprop", "plain"))
-    loop *= K
-    print(
-        f"{what:22}{eager:9.0f}{backprop:10.0f}{loop:9.0f}{eager / backprop:13.2f} ×{loop / backprop:15.2f} ×",
-        flush=True,
-    )
+    show(what, {name: 1e6 * best[name] / K / (MANY if name == "compiled" else 1) for name in EXECUTORS}, best["plain"])
+
+
+def show(what: str, costs: dict[str, float], loop: float | None = None) -> None:
+    cells = "".join(f"{cost:10.0f}" for cost in costs.values())
+    if loop is not None:
+        cells += f"{1e6 * loop:10.0f}" + "".join(f"{1e6 * loop / cost:9.1f} ×" for cost in costs.values())
+    print(f"{what:24}{cells}", flush=True)
 
 
 def adult(path: Path) -> None:
@@ -111,15 +114,15 @@ def adult(path: Path) -> None:
         job = make_job(prepared, "cpu", "auto")
     members = job.population.training
     stack, objective = lift(job.networks, CPU), job.problem(members).objective
-    best = fastest({name: stacked(stack, objective, name, members[0].batch_size) for name in EXECUTORS})
-    eager, backprop = (1e6 * best[name] / len(members) for name in EXECUTORS)
-    print(f"{'adult, the default fit':22}{eager:9.0f}{backprop:10.0f}{'':9}{eager / backprop:13.2f} ×")
+    many = {name: MANY if name == "compiled" else 1 for name in EXECUTORS}
+    best = fastest({name: stacked(stack, objective, name, members[0].batch_size, many[name]) for name in EXECUTORS})
+    show("adult, the default fit", {name: 1e6 * best[name] / len(members) / many[name] for name in EXECUTORS})
 
 
 def main() -> None:
     torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; µs per member and step")
-    print(f"{'':22}{'eager':>9}{'backprop':>10}{'plain':>9}{'eager/backprop':>15}{'plain/backprop':>17}")
+    print(f"{'':24}" + "".join(f"{name:>10}" for name in (*EXECUTORS, "plain")) + "   plain over each")
     for size in SIZES:
         report(f"{size}, relu, batch norm", size)
     for activation in ACTIVATIONS:
