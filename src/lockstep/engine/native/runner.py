@@ -66,6 +66,8 @@ class Kernels:
         self.vector = vector
         self.places = places_of(self.stack.layout, self.chain, self.rule.decayed, vector)
         targets = self.data.targets
+        if self.loss == "cross_entropy" and not 0 <= int(targets.min()) <= int(targets.max()) < self.chain.outputs:
+            raise IndexError(f"Target {int(targets.max())} is out of bounds.")  # as torch says it
         self.targets = (targets if self.loss == "cross_entropy" else targets.to(dtype)).contiguous()
 
     def steps(self, state: State, rows: Tensor, tables: Tables) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,7 @@ class Kernels:
             state.params.data_ptr(), (ctypes.c_void_p * 4)(*(moment.data_ptr() for moment in moments)),
             losses.data_ptr(), norms.data_ptr(),
         )  # fmt: skip
-        self.loaded.train(ctypes.byref(program), ctypes.byref(run))
+        call(self.loaded.train, program, run)
         return losses, norms
 
     def outputs(self, params: Tensor, buffers: Tensors, rows: Sequence[Rows]) -> list[Tensor]:
@@ -103,7 +105,7 @@ class Kernels:
         evaluation = structures.Evaluation(
             pointer(pointers), pointer(counts), features, codes, params.data_ptr(), pointer(filled)
         )
-        self.loaded.evaluate(ctypes.byref(program), ctypes.byref(evaluation))
+        call(self.loaded.evaluate, program, evaluation)
         return outputs
 
     def program(self, buffers: Tensors, members: int, batch: int) -> tuple[list[Any], structures.Program]:
@@ -164,3 +166,10 @@ class Kernels:
             return None
         keep.append(numbers[name].contiguous())
         return keep[-1].data_ptr()  # type: ignore[no-any-return]
+
+
+def call(kernel: Any, program: structures.Program, with_what: ctypes.Structure) -> None:
+    """Raises ``MemoryError`` where memory runs out."""
+    kernel.restype = ctypes.c_int64
+    if not kernel(ctypes.byref(program), ctypes.byref(with_what)):
+        raise MemoryError("There is not enough memory for the layers' outputs of one batch.")

@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -75,6 +76,7 @@ class Numbers {  // aligned, and 0 at the start
     explicit Numbers(long count = 0) {
         const size_t bytes = (padded(count > 0 ? count : 1) * sizeof(Real) + 127) / 64 * 64;
         data_.reset(static_cast<Real*>(std::aligned_alloc(64, bytes)));
+        if (!data_) throw std::bad_alloc();
         std::memset(data_.get(), 0, bytes);
     }
     operator Real*() { return data_.get(); }
@@ -273,6 +275,7 @@ class Turns {
         long member, slice;
     };
 
+    // False when none is left. A turn that is taken must be done, or others wait for it.
     bool take(Turn& turn) {
         for (;; std::this_thread::yield()) {
             const std::lock_guard<std::mutex> lock(mutex_);
@@ -297,12 +300,22 @@ class Turns {
     std::mutex mutex_;
 };
 
+// Runs work(0) … work(count − 1), each on a thread of its own; whether there was memory and a thread for each.
 template <class F>
-static void on_threads(long count, F work) {
+static bool on_threads(long count, F work) {
+    std::atomic<bool> good{true};
+    const auto guarded = [&](long t) {
+        try {
+            work(t);
+        } catch (const std::bad_alloc&) {
+            good = false;
+        }
+    };
     std::vector<std::thread> others;
-    for (long t = 1; t < count; t++) others.emplace_back([&work, t] { work(t); });
-    work(0);
+    for (long t = 1; t < count; t++) others.emplace_back(guarded, t);
+    guarded(0);
     for (auto& other : others) other.join();
+    return good;
 }
 
 static void start_member(const Program& p, const Run& run, long k, Own& own) {
@@ -320,15 +333,17 @@ static void end_member(const Program& p, const Run& run, long k, Own& own) {
     own = Own();
 }
 
-static void train_in_turns(const Program& p, const Run& run) {
+static bool train_in_turns(const Program& p, const Run& run) {
     const long slices = p.members % p.threads && p.members < 4 * p.threads ? std::min(run.steps, 8L) : 1;
     std::vector<Own> owns(p.members);
+    if (slices > 1)
+        for (long k = 0; k < p.members; k++) start_member(p, run, k, owns[k]);
     Turns turns(p.members, slices);
-    on_threads(std::min(p.threads, p.members), [&](long) {
+    return on_threads(std::min(p.threads, p.members), [&](long) {
         Desk desk(p);
         for (Turns::Turn now; turns.take(now); turns.done(now)) {
             Own& own = owns[now.member];
-            if (now.slice == 0) start_member(p, run, now.member, own);
+            if (slices == 1) start_member(p, run, now.member, own);
             train_member(p, run, now.member, run.steps * now.slice / slices, run.steps * (now.slice + 1) / slices, own,
                          desk, Team());
             if (now.slice + 1 == slices) end_member(p, run, now.member, own);
@@ -336,7 +351,7 @@ static void train_in_turns(const Program& p, const Run& run) {
     });
 }
 
-static void train_in_teams(const Program& p, const Run& run) {
+static bool train_in_teams(const Program& p, const Run& run) {
     const long size = p.threads / p.members;
     struct Place {
         Meeting meeting;
@@ -349,30 +364,33 @@ static void train_in_teams(const Program& p, const Run& run) {
         places.push_back(std::make_unique<Place>(size, p));
         start_member(p, run, k, places[k]->own);
     }
-    on_threads(p.members * size, [&](long t) {
+    const bool good = on_threads(p.members * size, [&](long t) {
         Place& place = *places[t / size];
         train_member(p, run, t / size, 0, run.steps, place.own, place.desk, {t % size, size, &place.meeting});
     });
     for (long k = 0; k < p.members; k++) end_member(p, run, k, places[k]->own);
+    return good;
 }
 
 extern "C" {
 
-void train(const Program* program, const Run* run) {
-    if (program->members < program->threads)
-        train_in_teams(*program, *run);
-    else
-        train_in_turns(*program, *run);
+// Both return 1, or 0 if memory ran out.
+int64_t train(const Program* program, const Run* run) try {
+    return program->members < program->threads ? train_in_teams(*program, *run) : train_in_turns(*program, *run);
+} catch (const std::bad_alloc&) {
+    return 0;
 }
 
-void evaluate(const Program* program, const Evaluation* evaluation) {
+int64_t evaluate(const Program* program, const Evaluation* evaluation) try {
     const Program& p = *program;
     Turns turns(p.members, 1);
-    on_threads(std::min(p.threads, p.members), [&](long) {
+    return on_threads(std::min(p.threads, p.members), [&](long) {
         Desk desk(p);
         Numbers params(p.size);
         for (Turns::Turn now; turns.take(now); turns.done(now)) evaluate_member(p, *evaluation, now.member, desk, params);
     });
+} catch (const std::bad_alloc&) {
+    return 0;
 }
 
 int64_t vector_length() { return L; }
