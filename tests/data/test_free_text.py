@@ -123,9 +123,12 @@ def test_words_go_by_lower_case_and_what_occurs_once_is_unknown(rng: Rng) -> Non
     assert len(learn_vocabulary(sentences(rng, 200), "word", size=5).entries) == 5
 
 
-def test_names_go_by_characters_and_sentences_by_pieces_of_words(rng: Rng) -> None:
+def test_names_go_by_characters_words_that_recur_by_words_and_rare_ones_by_their_pieces(rng: Rng) -> None:
     assert learn_vocabulary(["Schmidt", "De Groot", "Li"]).kind == "character"
-    assert learn_vocabulary(sentences(rng)).kind == "wordpiece"
+    assert learn_vocabulary(sentences(rng)).kind == "word"
+    rare = [" ".join("".join(rng.choice(list("abcdef"), 12)) for _ in range(6)) for _ in range(60)]
+    assert learn_vocabulary(rare).kind == "wordpiece"
+    assert learn_vocabulary(sentences(rng, 200), size=2).kind == "wordpiece", "most words would not be known"
 
 
 def test_texts_are_cut_where_99_of_100_end_but_none_of_up_to_64_tokens(rng: Rng) -> None:

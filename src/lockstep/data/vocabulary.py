@@ -15,6 +15,7 @@ _MARK, _ALPHABET = "▁", 1000
 _AT_ONCE = 10_000  # texts: what the library holds of each is many times the tokens themselves
 SHORT, MOST = 64, 512  # tokens: below, no text is cut; above, all are unless told otherwise
 _COVERED = 0.99
+_KNOWN = 0.85
 
 
 def learn_vocabulary(
@@ -23,12 +24,12 @@ def learn_vocabulary(
     """The tokens of ``texts``, at most ``size`` of them, by how often they occur; one that occurs once is unknown.
 
     ``wordpiece``: words in lower case, rarer ones in pieces (Schuster and Nakajima 2012); ``word``: whole words and
-    signs, in lower case; ``character``. Unless ``kind`` is given, short names go by characters and all else by words
-    in pieces. A text may have ``max_tokens``: unless given, as many as 99 of 100 texts have, but no less than 64 and
+    signs, in lower case; ``character``. Unless ``kind`` is given, short names go by characters, texts whose words
+    recur by words, and all else by words in pieces. A text may have ``max_tokens``: unless given, as many as 99 of 100 texts have, but no less than 64 and
     no more than 512.
     """
-    kind = kind or likely_kind(texts)
     often = 2 if len(texts) >= 100 else 1
+    kind = kind or likely_kind(texts, size)
     entries = _learn_pieces(texts, size, often) if kind == "wordpiece" else _learn_words(kind, texts, size, often)
     vocabulary = Vocabulary(kind=kind, entries=entries, steps=1)
     lengths = token_counts(texts, vocabulary)
@@ -36,12 +37,17 @@ def learn_vocabulary(
     return vocabulary.model_copy(update={"steps": min(steps, max(1, int(lengths.max())))})
 
 
-def likely_kind(texts: Sequence[str]) -> TokenKind:
-    """By characters where texts are names: short, of a word or two."""
+def likely_kind(texts: Sequence[str], size: int) -> TokenKind:
+    """By characters where texts are names: short, of a word or two. By words where nearly all that is written would be
+    known: a network then need not learn words from their pieces."""
     sample = texts[:10_000]
     words = float(np.mean([len(text.split()) for text in sample]))
     length = float(np.median([len(text) for text in sample]))
-    return "character" if words < 3 and length <= 20 else "wordpiece"
+    if words < 3 and length <= 20:
+        return "character"
+    vocabulary = Vocabulary(kind="word", entries=_learn_words("word", sample, size, 2), steps=1)
+    tokens = np.concatenate([np.array(ids) for ids in token_ids(sample, vocabulary)])
+    return "word" if (tokens != UNKNOWN).mean() >= _KNOWN else "wordpiece"
 
 
 def _tokenizer(kind: TokenKind, entries: dict[str, int]) -> Tokenizer:

@@ -17,9 +17,9 @@ class Preprocess(Frozen):
     Categories of at most ``onehot_max`` values are one-hot, above that an embedding of ``embedding_size``.
 
     Text is read as ``tokens``: ``wordpiece`` (words, rarer ones in pieces), ``word`` or ``character``; unless set,
-    short names by character and all else by word-piece. The ``vocabulary`` most frequent are known and get an embedding
-    of ``token_size``; so does each column of a table where the network reads those as tokens. ``max_tokens`` of a text
-    are read: unless set, as many as 99 of 100 texts have, within 64 to 512.
+    short names by character, texts whose words recur by word, and all else by word-piece. The ``vocabulary`` most
+    frequent are known and get an embedding of ``token_size``; so does each column of a table where the network reads
+    those as tokens. ``max_tokens`` of a text are read: unless set, as many as 99 of 100 texts have, within 64 to 512.
     """
 
     fixed: ClassVar[Mapping[str, str]] = dict.fromkeys(
