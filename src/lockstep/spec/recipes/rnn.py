@@ -35,6 +35,11 @@ def rnn(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  (the tas
         model=Rnn(cell="gru", hidden=64, pooling="max", dropout=0.3),
         optimizer=AdamW(lr=3e-3, weight_decay=0.01),
         schedule=CosineWarmup(),
-        training=Training(epochs=60 if small else 30, batch_size=16 if small else 64, patience=None if small else 8),
+        training=Training(
+            epochs=60 if small else 30,
+            batch_size=16 if small else 64,
+            patience=None if small else 8,
+            monitor="valid_metric" if kind == "text" else "valid_loss",
+        ),
         population=Population(valid_size=0.1 if rows >= 10_000 else 0.2),
     )

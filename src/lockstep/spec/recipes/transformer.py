@@ -39,6 +39,7 @@ def transformer(kind: Kind, task: Task, rows: int) -> FitSpec:  # noqa: ARG001  
             epochs=100 if small else 30,
             batch_size=table_batch(rows) if kind == "table" else 16 if small else 64,
             patience=None if small else 8,
+            monitor="valid_metric" if kind == "text" else "valid_loss",
         ),
         population=Population(valid_size=0.1 if rows >= 10_000 else 0.2),
     )  # fmt: skip
