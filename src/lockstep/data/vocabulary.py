@@ -25,8 +25,8 @@ def learn_vocabulary(
 
     ``wordpiece``: words in lower case, rarer ones in pieces (Schuster and Nakajima 2012); ``word``: whole words and
     signs, in lower case; ``character``. Unless ``kind`` is given, short names go by characters, texts whose words
-    recur by words, and all else by words in pieces. A text may have ``max_tokens``: unless given, as many as 99 of 100 texts have, but no less than 64 and
-    no more than 512.
+    recur by words, and all else by words in pieces. A text may have ``max_tokens``: unless given, as
+    many as 99 of 100 texts have, but no less than 64 and no more than 512.
     """
     often = 2 if len(texts) >= 100 else 1
     kind = kind or likely_kind(texts, size)
