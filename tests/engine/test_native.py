@@ -21,6 +21,7 @@ from lockstep.engine.streams import epoch_rows
 from lockstep.engine.tables import epoch_tables
 from lockstep.errors import SpecError
 from lockstep.network.losses import LOSSES
+from lockstep.optim import rule_for
 from lockstep.spec import SGD, Adam, AdamW, OneCycleLR, Optimizer, Population, RMSprop, Training, TrainSpec
 
 Rng = np.random.Generator
@@ -118,6 +119,22 @@ def test_neither_the_number_of_threads_nor_who_trains_beside_it_changes_a_member
     assert torch.equal(by_a_team.params, alone.params)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", [
+    nn.ReLU(), nn.LeakyReLU(), nn.ELU(), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Sigmoid(),
+    nn.Tanh(),
+], ids=repr)  # fmt: skip
+def test_what_is_no_number_is_none_after_any_activation_so_that_divergence_is_seen(
+    activation: nn.Module, dtype: torch.dtype
+) -> None:
+    stack = lift([nn.Sequential(nn.Linear(1, 1), activation).to(dtype)], CPU)
+    inputs = torch.tensor([[1.0], [torch.nan], [-1.0]], dtype=dtype)
+    objective = Objective("mse", LOSSES["mse"], Resident((inputs,), torch.zeros(3, 1, dtype=dtype)))
+    runner = EXECUTORS["compiled"].runner(stack, objective, rule_for(SGD()))
+    (output,) = runner.outputs(stack.params, stack.buffers, [np.arange(3)])
+    assert output.isnan().flatten().tolist() == [False, True, False]
+
+
 def test_a_batch_of_one_row_has_no_variance_as_in_torch(rng: Rng) -> None:
     members, stack, objective = problem(rng, spec_of(AdamW()))
     rule = rule_of(members[0].spec, stack)
@@ -132,6 +149,31 @@ def test_a_call_takes_as_many_steps_as_leave_an_interruption_heard(rng: Rng) -> 
     runner = EXECUTORS["compiled"].runner(stack, objective, rule_of(members[0].spec, stack))
     assert runner.at_once(20) > runner.at_once(2000) > 1
     assert runner.at_once(10**12) == 1
+
+
+class Scaled(nn.Module):
+    def __init__(self, by: Tensor) -> None:
+        super().__init__()
+        self.last = nn.Linear(7, 3)
+        self.register_buffer("by", by)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x * self.by)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("module", "reason"), [
+    # whose outputs in eval mode are those of a batch
+    (nn.Sequential(nn.Linear(7, 3), nn.BatchNorm1d(3, track_running_stats=False)), "without running statistics"),
+    (Scaled(torch.tensor(2)), "by is int64, and its weights float32"),
+    (Scaled(torch.ones(7, dtype=torch.float64)), "by is float64, and its weights float32"),
+])  # fmt: skip
+def test_what_the_kernels_would_read_wrongly_takes_backprop_and_the_plan_says_why(
+    module: nn.Module, reason: str
+) -> None:
+    objective = Objective("mse", LOSSES["mse"], Resident((torch.randn(20, 7),), torch.randn(20, 3)))
+    name, why = pick("auto", module, objective)
+    assert name == "backprop"
+    assert reason in why
 
 
 # ------------------------------------------------------------------------------------------------------ of the machine

@@ -60,11 +60,17 @@ def chain_of(module: nn.Module, inputs: Sequence[Tensor]) -> Chain:
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     if still := [name for name, p in module.named_parameters() if not p.requires_grad]:
         raise NotWritten(f"{still[0]} is not trained, and the kernels train all parameters")
+    dtype = next(module.parameters()).dtype
     width = features = features_of(module, network, inputs)
     layers: list[tuple[Layer, int]] = []
     for layer in network.layers:
         if isinstance(layer, Scale | Shift) and tensors[layer.by].numel() not in (1, width):
             raise NotWritten(f"{layer.by} is neither one number nor one for each column")
+        if isinstance(layer, BatchNorm) and not layer.tracked:
+            raise NotWritten("batch norm without running statistics has no kernel")
+        for name in buffers_of(layer):
+            if tensors[name].dtype != dtype:
+                raise NotWritten(f"{name} is {str(tensors[name].dtype)[6:]}, and its weights {str(dtype)[6:]}")
         if not isinstance(layer, (Linear, Reshape, *ELEMENTWISE)):
             raise NotWritten(f"{type(layer).__name__.lower()} within a network has no kernel")
         if not isinstance(layer, Reshape):  # a row is a row
@@ -72,6 +78,16 @@ def chain_of(module: nn.Module, inputs: Sequence[Tensor]) -> Chain:
         if isinstance(layer, Linear):
             width = len(tensors[layer.weight])
     return Chain(network, tuple(layers), features, width)
+
+
+def buffers_of(layer: Layer) -> list[str]:
+    """The names of the buffers that the kernels read as numbers like the weights."""
+    match layer:
+        case Scale() | Shift():
+            return [layer.by]
+        case BatchNorm():
+            return [f"{layer.name}.running_mean", f"{layer.name}.running_var"]
+    return []
 
 
 def features_of(module: nn.Module, network: Written, inputs: Sequence[Tensor]) -> int:
@@ -129,11 +145,10 @@ def layer_in_c(layer: Layer, width: int, places: Places, buffers: Tensors, dropo
             made.a, made.s = layer.a, layer.s
         case BatchNorm():
             made.kind, made.eps, made.momentum = Kind.BATCH_NORM, layer.eps, layer.momentum
-            if layer.tracked:
-                mean = buffers[f"{layer.name}.running_mean"]
-                made.first, made.stride = mean.data_ptr(), mean[0].numel()
-                made.second = buffers[f"{layer.name}.running_var"].data_ptr()
-                made.count = buffers[f"{layer.name}.num_batches_tracked"].data_ptr()
+            mean = buffers[f"{layer.name}.running_mean"]
+            made.first, made.stride = mean.data_ptr(), mean[0].numel()
+            made.second = buffers[f"{layer.name}.running_var"].data_ptr()
+            made.count = buffers[f"{layer.name}.num_batches_tracked"].data_ptr()
         case FeatureNorm():
             made.kind, made.eps, made.groups = Kind.FEATURE_NORM, layer.eps, layer.groups
         case RootMeanSquare():

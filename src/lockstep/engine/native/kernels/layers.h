@@ -95,13 +95,13 @@ static void with_function(const Layer& l, F apply) {
     const auto inner = [=](Vec z) { return ((z * z * cubic + Real(1)) * z) * half_root; };
     switch (l.function) {  // f(z), and f′ of z and h = f(z)
         case RELU:
-            return apply([](Vec z) { return select(z, z, Vec{}); },
+            return apply([](Vec z) { return larger(Vec{}, z); },
                          [](Vec, Vec h) { return select(h, splat(1), Vec{}); });
         case LEAKY_RELU:
             return apply([=](Vec z) { return select(z, z, z * a); },
                          [=](Vec z, Vec) { return select(z, splat(1), splat(a)); });
         case ELU:
-            return apply([=](Vec z) { return select(z, z, (exponential(smaller(z, Vec{})) - Real(1)) * a) * s; },
+            return apply([=](Vec z) { return select(z, z, (exponential(smaller(Vec{}, z)) - Real(1)) * a) * s; },
                          [=](Vec z, Vec h) { return select(z, splat(s), h + s * a); });
         case GELU:
             return apply([](Vec z) { return z * normal_distribution(z, exponential(z * z * Real(-0.5))); },
@@ -152,7 +152,7 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const
             }
             var /= Real(n);
         }
-        for (long i = 0; l.first && i < L && j + i < l.out; i++) {
+        for (long i = 0; i < L && j + i < l.out; i++) {
             Real &running_mean = mean_of_all[j + i], &running_var = var_of_all[j + i];
             if (now.training) {
                 running_mean += Real(l.momentum) * (mean[i] - running_mean);
@@ -166,7 +166,7 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const
         store(rstd + j, scale);
         for (long b = 0; b < n; b++) store(y + b * ld + j, (load(x + b * ld + j) - mean) * scale);
     }
-    if (now.training && l.count && now.team.index == 0) l.count[now.member]++;
+    if (now.training && now.team.index == 0) l.count[now.member]++;
 }
 
 static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, const Real* rstd, const Now& now) {

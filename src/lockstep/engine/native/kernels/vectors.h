@@ -26,7 +26,7 @@ constexpr long padded(long n) { return (n + L - 1) / L * L; }
 static inline Vec load(const Real* p) { return *reinterpret_cast<const Unaligned*>(p); }
 static inline void store(Real* p, Vec v) { *reinterpret_cast<Unaligned*>(p) = v; }
 static inline Vec splat(Real x) { return x - Vec{}; }
-static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }  // b where either is NaN, as below
 static inline Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 static inline Vec select(Vec x, Vec positive, Vec other) { return x > Vec{} ? positive : other; }
 
