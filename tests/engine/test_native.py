@@ -135,6 +135,21 @@ def test_what_is_no_number_is_none_after_any_activation_so_that_divergence_is_se
     assert output.isnan().flatten().tolist() == [False, True, False]
 
 
+def test_a_network_may_have_thousands_of_parameters_each_with_its_norm(rng: Rng) -> None:
+    members, _, objective = problem(rng, spec_of(SGD()))
+    deep = nn.Sequential(nn.Linear(7, 1), *(nn.Linear(1, 1) for _ in range(2100)), nn.Linear(1, 3)).double()
+    for name, p in deep.named_parameters():
+        p.data.fill_(1.0 if "weight" in name else 0.0)
+    stack = lift([deep], CPU)
+    rule = rule_for(SGD())
+    tables, _ = epoch_tables(members[:1], rule, 0, {}, 0, 1, stack.params)
+    runner = EXECUTORS["compiled"].runner(stack, objective, rule)
+    _, norms = runner.steps(fresh_state(stack, rule), torch.arange(20)[None, None], tables)
+    biases = norms[0, 0, 1:-2:2]
+    assert len(biases) == 2101
+    torch.testing.assert_close(biases, biases[:1].expand_as(biases))  # what comes down is the same all the way
+
+
 def test_a_batch_of_one_row_has_no_variance_as_in_torch(rng: Rng) -> None:
     members, stack, objective = problem(rng, spec_of(AdamW()))
     rule = rule_of(members[0].spec, stack)

@@ -17,7 +17,7 @@
 #include "losses.h"
 #include "rules.h"
 
-constexpr long MOST_FACTORS = 16, MOST_PIECES = 4096;
+constexpr long MOST_FACTORS = 16;
 
 enum PieceKind : int32_t { VECTOR, MATRIX, TABLE };
 
@@ -197,13 +197,13 @@ static void sum_squares(const Program& p, Desk& desk, const Team& team) {
     team.meet();
 }
 
-// What the gradient is multiplied by; the norms of its pieces.
+// What the gradient is multiplied by; the norms of its pieces, unless `norms` is null.
 static Real clipped(const Program& p, Desk& desk, Real limit, Real* norms) {
     double all = 0;
     for (long i = 0, block = 0; i < p.pieces; i++) {
         double squares = 0;
         for (long b = Desk::blocks(p.piece[i].size); b > 0; b--) squares += desk.squares[block++];
-        norms[i] = Real(std::sqrt(squares));
+        if (norms) norms[i] = Real(std::sqrt(squares));
         all += squares;
     }
     const Real most = limit / (Real(std::sqrt(all)) + Real(1e-6));
@@ -230,9 +230,9 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
         team.meet();
         back(p, desk, now, codes, rows);
         sum_squares(p, desk, team);
-        Real norms[MOST_PIECES], factor[MOST_FACTORS];
+        Real* norms = team.index == 0 ? run.norms + (s * p.members + k) * p.pieces : nullptr;
         const Real clip = clipped(p, desk, run.clip[k], norms);
-        if (team.index == 0) std::copy(norms, norms + p.pieces, run.norms + (s * p.members + k) * p.pieces);
+        Real factor[MOST_FACTORS];
         for (long f = 0; f < p.factors; f++) factor[f] = run.factors[(s * p.factors + f) * p.members + k];
         for (long i = 0; i < p.pieces; i++) {
             const Piece& q = p.piece[i];
