@@ -1,5 +1,6 @@
 """The kernels: what they need of a machine, and that trainings by them are those of the eager executor."""
 
+import ctypes
 import os
 import stat
 from collections.abc import Iterator
@@ -148,6 +149,34 @@ def test_a_network_may_have_thousands_of_parameters_each_with_its_norm(rng: Rng)
     biases = norms[0, 0, 1:-2:2]
     assert len(biases) == 2101
     torch.testing.assert_close(biases, biases[:1].expand_as(biases))  # what comes down is the same all the way
+
+
+@pytest.fixture
+def no_threads() -> Iterator[None]:
+    """A process that can start no thread: each would take more memory than there are addresses."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "pthread_setattr_default_np"):
+        pytest.skip("this C library has no default for the size of threads")
+    before, huge = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    libc.pthread_getattr_default_np(before)
+    libc.pthread_attr_init(huge)
+    libc.pthread_attr_setstacksize(huge, ctypes.c_size_t(1 << 50))
+    assert libc.pthread_setattr_default_np(huge) == 0
+    yield
+    libc.pthread_setattr_default_np(before)
+
+
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.parametrize("count", [1, 8])
+def test_without_threads_it_is_an_error_and_no_end_of_the_process(rng: Rng, count: int) -> None:
+    members, stack, objective = problem(rng, spec_of(AdamW(lr=[1e-3, 3e-3])))
+    part = stack.part(range(count), mapped=True)
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(MemoryError, match="or for 3 threads"):
+            trained("compiled", members[:count], part, objective)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_batch_of_one_row_has_no_variance_as_in_torch(rng: Rng) -> None:

@@ -169,7 +169,9 @@ class Kernels:
 
 
 def call(kernel: Any, program: structures.Program, with_what: ctypes.Structure) -> None:
-    """Raises ``MemoryError`` where memory runs out."""
+    """Raises ``MemoryError`` where memory or threads run out."""
     kernel.restype = ctypes.c_int64
     if not kernel(ctypes.byref(program), ctypes.byref(with_what)):
-        raise MemoryError("There is not enough memory for the layers' outputs of one batch.")
+        raise MemoryError(
+            f"There is not enough memory for the layers' outputs of one batch, or for {program.threads} threads."
+        )

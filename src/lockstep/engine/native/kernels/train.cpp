@@ -300,19 +300,29 @@ class Turns {
     std::mutex mutex_;
 };
 
-// Runs work(0) … work(count − 1), each on a thread of its own; whether there was memory and a thread for each.
+// Runs work(0) … work(count − 1), each on a thread of its own; whether there was memory and a thread for each. None
+// begins before all are there: in a team each waits for every other.
 template <class F>
 static bool on_threads(long count, F work) {
     std::atomic<bool> good{true};
+    std::mutex start;
     const auto guarded = [&](long t) {
+        start.lock();
+        start.unlock();
         try {
-            work(t);
+            if (good) work(t);
         } catch (const std::bad_alloc&) {
             good = false;
         }
     };
     std::vector<std::thread> others;
-    for (long t = 1; t < count; t++) others.emplace_back(guarded, t);
+    start.lock();
+    try {
+        for (long t = 1; t < count; t++) others.emplace_back(guarded, t);
+    } catch (const std::exception&) {
+        good = false;
+    }
+    start.unlock();
     guarded(0);
     for (auto& other : others) other.join();
     return good;
@@ -374,7 +384,7 @@ static bool train_in_teams(const Program& p, const Run& run) {
 
 extern "C" {
 
-// Both return 1, or 0 if memory ran out.
+// Both return 1, or 0 if memory or threads ran out.
 int64_t train(const Program* program, const Run* run) try {
     return program->members < program->threads ? train_in_teams(*program, *run) : train_in_turns(*program, *run);
 } catch (const std::bad_alloc&) {
