@@ -277,6 +277,14 @@ def test_a_compiler_that_fails_is_a_reason_and_leaves_nothing_behind(
     assert left == [] or reason == "cannot be loaded"
 
 
+def test_a_compiler_that_is_no_program_is_a_reason(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = Path(compiler_that(tmp_path, ""))
+    path.write_bytes(b"\x7fELF of another machine")
+    fresh.setenv("CXX", str(path))
+    with pytest.raises(NoLibrary, match="cannot be run"):
+        library(torch.float32)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="folders have other rights there")
 @pytest.mark.usefixtures("fresh")
 def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def processor_of(compiler: str) -> tuple[str, bytes]:
     """The option that means this processor, and all that the compiler then takes for granted about it."""
     for option in PROCESSOR:
         asked = [compiler, *filter(None, [option]), "-dM", "-E", "-x", "c++", os.devnull]
-        told = subprocess.run(asked, capture_output=True, check=False)
+        told = run(asked)
         if told.returncode == 0:
             return option, told.stdout
     raise NoLibrary(f"the compiler {compiler} does not work ({first_line(told.stderr)})")
@@ -75,14 +75,19 @@ def compiled(compiler: str, options: tuple[str, ...], path: Path) -> None:
     handle, unfinished = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     try:
-        done = subprocess.run(
-            [compiler, *options, str(KERNELS / "train.cpp"), "-o", unfinished], capture_output=True, check=False
-        )
+        done = run([compiler, *options, str(KERNELS / "train.cpp"), "-o", unfinished])
         if done.returncode:
             raise NoLibrary(f"the compiler {compiler} cannot make them ({first_line(done.stderr)})")
         os.replace(unfinished, path)
     finally:
         Path(unfinished).unlink(missing_ok=True)
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, capture_output=True, check=False)
+    except OSError as error:
+        raise NoLibrary(f"the compiler {command[0]} cannot be run ({error})") from error
 
 
 def first_line(stderr: bytes) -> str:
