@@ -72,6 +72,14 @@ def trained(
     return state, losses, runner.outputs(state.weights, state.buffers, [member.valid_rows for member in members])
 
 
+def in_threads(count: int, *problem: Any) -> tuple[State, list[Tensor], list[Tensor]]:
+    torch.set_num_threads(count)
+    try:
+        return trained("compiled", *problem)
+    finally:
+        torch.set_num_threads(1)
+
+
 def spec_of(optimizer: Optimizer, **training: Any) -> TrainSpec:
     return TrainSpec(
         optimizer=optimizer, training=Training(epochs=EPOCHS, batch_size=BATCH, **training),
@@ -110,14 +118,22 @@ def test_neither_the_number_of_threads_nor_who_trains_beside_it_changes_a_member
     alone, *_ = trained("compiled", members[3:4], stack.part([3], mapped=True), objective)
     together, *_ = trained("compiled", members, stack, objective)
     assert torch.equal(alone.params[0], together.params[3])
-    torch.set_num_threads(3)
-    try:
-        shared, *_ = trained("compiled", members, stack, objective)
-        by_a_team, *_ = trained("compiled", members[3:4], stack.part([3], mapped=True), objective)
-    finally:
-        torch.set_num_threads(1)
+    shared, *_ = in_threads(3, members, stack, objective)
     assert torch.equal(shared.params, together.params)
+
+
+def test_a_team_of_threads_makes_of_a_large_member_what_one_does(rng: Rng) -> None:
+    members, _, objective = problem(rng, spec_of(AdamW()))
+    large = nn.Sequential(
+        nn.BatchNorm1d(7), nn.Linear(7, 301), nn.BatchNorm1d(301), nn.GELU(), nn.Dropout(0.2), nn.Linear(301, 999),
+        nn.LayerNorm(999), nn.Tanh(), nn.Linear(999, 3),
+    ).double()  # fmt: skip
+    stack = lift([large], CPU)
+    assert 6 * stack.layout.total * BATCH > 3 * 10_000_000  # operations that are worth a thread
+    (alone, *_), (by_a_team, *_) = (in_threads(count, members[:1], stack, objective) for count in (1, 4))
     assert torch.equal(by_a_team.params, alone.params)
+    for name, buffer in alone.buffers.items():
+        assert torch.equal(by_a_team.buffers[name], buffer)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -167,16 +183,12 @@ def no_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_threads")
-@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize("count", [2, 8])
 def test_without_threads_it_is_an_error_and_no_end_of_the_process(rng: Rng, count: int) -> None:
     members, stack, objective = problem(rng, spec_of(AdamW(lr=[1e-3, 3e-3])))
     part = stack.part(range(count), mapped=True)
-    torch.set_num_threads(3)
-    try:
-        with pytest.raises(MemoryError, match="or for 3 threads"):
-            trained("compiled", members[:count], part, objective)
-    finally:
-        torch.set_num_threads(1)
+    with pytest.raises(MemoryError, match="or for 3 threads"):
+        in_threads(3, members[:count], part, objective)
 
 
 def test_a_batch_of_one_row_has_no_variance_as_in_torch(rng: Rng) -> None:

@@ -18,6 +18,7 @@
 #include "rules.h"
 
 constexpr long MOST_FACTORS = 16;
+constexpr long WORTH_A_THREAD = 10'000'000;  // operations in a step, some 0.1 ms: threads of a team meet 20 times in it
 
 enum PieceKind : int32_t { VECTOR, MATRIX, TABLE };
 
@@ -362,7 +363,8 @@ static bool train_in_turns(const Program& p, const Run& run) {
 }
 
 static bool train_in_teams(const Program& p, const Run& run) {
-    const long size = p.threads / p.members;
+    const long worth = 6 * p.flat * p.batch / WORTH_A_THREAD + 1;  // 2 operations for each weight and row, thrice
+    const long size = std::min(p.threads / p.members, worth);
     struct Place {
         Meeting meeting;
         Desk desk;
