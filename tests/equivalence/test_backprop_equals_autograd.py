@@ -33,6 +33,7 @@ NORMS = {
     "none": None, "batch": nn.BatchNorm1d, "plain batch": lambda H: nn.BatchNorm1d(H, affine=False, momentum=0.3),
     "untracked batch": lambda H: nn.BatchNorm1d(H, track_running_stats=False), "layer": nn.LayerNorm,
     "layer without bias": lambda H: nn.LayerNorm(H, bias=False, eps=1e-3), "rms": nn.RMSNorm,
+    "plain rms": lambda H: nn.RMSNorm(H, eps=1e-6, elementwise_affine=False),
     "group": lambda H: nn.GroupNorm(2, H), "plain layer": lambda H: nn.LayerNorm(H, elementwise_affine=False),
 }  # fmt: skip
 FEATURES = 6

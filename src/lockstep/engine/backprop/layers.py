@@ -62,12 +62,12 @@ def norm(module: nn.Module, name: str) -> list[Layer]:
     last: list[Layer] = [affine] if affine.weight else []
     match module:
         case nn.BatchNorm1d(momentum=float(momentum)):
-            return [BatchNorm(name, module.eps, momentum, module.track_running_stats), *last]
+            return [BatchNorm(name, module.eps, momentum, module.running_mean is not None), *last]
         case nn.LayerNorm():
             return [FeatureNorm(module.eps), *last]
         case nn.GroupNorm(num_groups=groups):
             return [FeatureNorm(module.eps, groups), *last]
-        case nn.RMSNorm(eps=eps):
+        case nn.RMSNorm(eps=eps) if eps is not None or module.weight is not None:  # the eps of what type, else?
             return [RootMeanSquare(torch.finfo(module.weight.dtype).eps if eps is None else eps), *last]
     raise NotWritten(f"{name} ({module}) has no written-out form")
 

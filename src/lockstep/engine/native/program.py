@@ -22,7 +22,7 @@ from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Layout, Tensors
 from lockstep.optim import Rule
 
-FEATURE_BYTES = 4e9  # the features of all rows are kept for every fold
+FEATURE_BYTES = 1e9  # the features of all rows are kept for every fold
 
 
 @dataclass(frozen=True)
