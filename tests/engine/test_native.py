@@ -20,7 +20,7 @@ from lockstep.engine.state import State, fresh_state, rule_of
 from lockstep.engine.step import Resident
 from lockstep.engine.streams import epoch_rows
 from lockstep.engine.tables import epoch_tables
-from lockstep.errors import SpecError
+from lockstep.errors import SpecError, TrainingError
 from lockstep.network.losses import LOSSES
 from lockstep.optim import rule_for
 from lockstep.spec import SGD, Adam, AdamW, OneCycleLR, Optimizer, Population, RMSprop, Training, TrainSpec
@@ -220,6 +220,9 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize(("module", "reason"), [
     # whose outputs in eval mode are those of a batch
     (nn.Sequential(nn.Linear(7, 3), nn.BatchNorm1d(3, track_running_stats=False)), "without running statistics"),
+    (nn.Sequential(nn.Linear(7, 3), nn.LayerNorm(5)), "1.weight has 5 numbers, and 3 columns come to it"),
+    (nn.Sequential(nn.Linear(7, 3), nn.BatchNorm1d(2)), "1.running_mean has 2 numbers, and 3 columns"),
+    (Scaled(torch.ones(2, 7)), "by has 14 numbers"),
     (Scaled(torch.tensor(2)), "by is int64, and its weights float32"),
     (Scaled(torch.ones(7, dtype=torch.float64)), "by is float64, and its weights float32"),
 ])  # fmt: skip
@@ -230,6 +233,16 @@ def test_what_the_kernels_would_read_wrongly_takes_backprop_and_the_plan_says_wh
     name, why = pick("auto", module, objective)
     assert name == "backprop"
     assert reason in why
+
+
+def test_class_weights_of_another_number_than_the_classes_are_refused_as_by_the_loss_itself(rng: Rng) -> None:
+    members, stack, objective = problem(rng, spec_of(AdamW()))
+    rule = rule_of(members[0].spec, stack)
+    weights = {"class_weights": torch.ones(len(members), 2, dtype=torch.float64)}
+    tables, _ = epoch_tables(members, rule, stack.places, weights, 0, 1, stack.params)
+    rows = torch.zeros(1, len(members), BATCH, dtype=torch.int64)
+    with pytest.raises(TrainingError, match="one weight per class, however: 2 weights for 3 classes"):
+        EXECUTORS["compiled"].runner(stack, objective, rule).steps(fresh_state(stack, rule), rows, tables)
 
 
 # ------------------------------------------------------------------------------------------------------ of the machine

@@ -64,11 +64,11 @@ def chain_of(module: nn.Module, inputs: Sequence[Tensor]) -> Chain:
     width = features = features_of(module, network, inputs)
     layers: list[tuple[Layer, int]] = []
     for layer in network.layers:
-        if isinstance(layer, Scale | Shift) and tensors[layer.by].numel() not in (1, width):
-            raise NotWritten(f"{layer.by} is neither one number nor one for each column")
         if isinstance(layer, BatchNorm) and not layer.tracked:
             raise NotWritten("batch norm without running statistics has no kernel")
-        for name in buffers_of(layer):
+        for name in rows_of(layer):
+            if tensors[name].numel() != width and not (isinstance(layer, Scale | Shift) and tensors[name].numel() == 1):
+                raise NotWritten(f"{name} has {tensors[name].numel()} numbers, and {width} columns come to it")
             if tensors[name].dtype != dtype:
                 raise NotWritten(f"{name} is {str(tensors[name].dtype)[6:]}, and its weights {str(dtype)[6:]}")
         if not isinstance(layer, (Linear, Reshape, *ELEMENTWISE)):
@@ -80,9 +80,11 @@ def chain_of(module: nn.Module, inputs: Sequence[Tensor]) -> Chain:
     return Chain(network, tuple(layers), features, width)
 
 
-def buffers_of(layer: Layer) -> list[str]:
-    """The names of the buffers that the kernels read as numbers like the weights."""
+def rows_of(layer: Layer) -> list[str]:
+    """The names of what the kernels read as a number for each column, of the weights' type."""
     match layer:
+        case Affine():
+            return parameters_of(layer)
         case Scale() | Shift():
             return [layer.by]
         case BatchNorm():

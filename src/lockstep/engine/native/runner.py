@@ -29,6 +29,7 @@ from lockstep.engine.population import Rows
 from lockstep.engine.stack import Stack, Tensors
 from lockstep.engine.state import State
 from lockstep.engine.step import Resident, Runner, Tables
+from lockstep.errors import TrainingError
 from lockstep.optim import Rule
 
 AT_ONCE = 2e10  # operations in a call: a fraction of a second, after which an interruption is heard
@@ -75,6 +76,12 @@ class Kernels:
         S, K, B = rows.shape
         if B == 1 and any(isinstance(layer, BatchNorm) for layer, _ in self.chain.layers):
             raise ValueError("Expected more than 1 value per channel when training")
+        weights = tables.loss.get("class_weights")
+        if weights is not None and weights.shape[1] != self.classes:
+            raise TrainingError(
+                "class_weights must hold one weight per class, however: "
+                f"{weights.shape[1]} weights for {self.classes} classes."
+            )
         losses, norms = state.params.new_empty(S, K), state.params.new_empty(S, K, len(self.places.pieces))
         keep, program = self.program(state.buffers, K, B)
         program.places, program.factors = tables.keys.shape[2], tables.factors.shape[1]
@@ -90,6 +97,10 @@ class Kernels:
         )  # fmt: skip
         call(self.loaded.train, program, run)
         return losses, norms
+
+    @property
+    def classes(self) -> int:
+        return self.chain.outputs if self.loss == "cross_entropy" else 2
 
     def outputs(self, params: Tensor, buffers: Tensors, rows: Sequence[Rows]) -> list[Tensor]:
         """See ``lockstep.engine.forward.outputs_on_own_rows``."""
