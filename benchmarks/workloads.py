@@ -178,8 +178,12 @@ def report(size: str) -> None:
     costs["floor"] = 1e6 * operations / speed
     own = costs["lockstep"]
     print(f"{size}  " + "  ".join(f"{name} {cost:,.0f}" for name, cost in costs.items()))
-    ratios = ", ".join(f"{cost / own:.1f} × {name}" for name, cost in costs.items() if name != "lockstep")
-    print(f"    lockstep is faster than {ratios} (a product has {speed / 1e9:.0f} GFLOP/s)")
+    ratios = ", ".join(
+        f"{cost / own:.1f} × {name}" for name, cost in costs.items() if name not in ("lockstep", "floor")
+    )
+    print(
+        f"    lockstep: {ratios}; {own / costs['floor']:.1f} times the floor (a product has {speed / 1e9:.0f} GFLOP/s)"
+    )
     sys.stdout.flush()
 
 
