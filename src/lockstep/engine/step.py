@@ -1,6 +1,7 @@
-"""The step, written once: gather a batch, loss and gradients, clip, update.
+"""The step: gather a batch, loss and gradients, clip, update.
 
-Where the gradients come from is the executor's part: by autograd, or by the chain rule written out.
+Where the gradients come from is the executor's part: by autograd, or by the chain rule written out. One executor, the
+kernels of ``engine/native``, takes whole steps by itself; a ``Runner`` is what all of them give.
 """
 
 from collections.abc import Callable, Sequence

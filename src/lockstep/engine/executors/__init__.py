@@ -1,7 +1,7 @@
 """Ways of running the step, and which of them a stack takes.
 
-The step is the same for all; an executor is where its gradients come from. Each says of a network whether it can train
-it, and makes the gradients of a stack.
+What a step does is the same for all. Each says of a network whether it can train it, and makes of a stack its runner:
+the step with gradients from autograd or from the chain rule written out, or many whole steps in C++.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,9 @@ class Objective:
 
 @dataclass(frozen=True)
 class Executor:
-    """``refusal`` says why a network cannot be trained by it (None where it can)."""
+    """``refusal`` says why a network cannot be trained by it (None where it can), ``needs`` what it takes."""
 
+    needs: str
     runner: Callable[[Stack, Objective, Rule], Runner]
     refusal: Callable[[nn.Module, Objective], str | None]
 
@@ -82,15 +83,11 @@ def not_by_kernels(module: nn.Module, objective: Objective) -> str | None:
 
 
 EXECUTORS: dict[str, Executor] = {
-    "eager": Executor(stepping(by_autograd), lambda *_: None),
-    "backprop": Executor(stepping(by_chain_rule), not_by_chain_rule),
-    "compiled": Executor(by_kernels, not_by_kernels),
+    "eager": Executor("nothing", stepping(by_autograd), lambda *_: None),
+    "backprop": Executor("a chain of layers whose backward is written out", stepping(by_chain_rule), not_by_chain_rule),
+    "compiled": Executor("a chain of layers on a CPU that has a C++ compiler", by_kernels, not_by_kernels),
 }
 NAMES = ("auto", *EXECUTORS)
-NEEDS = {
-    "backprop": "a chain of layers whose backward is written out",
-    "compiled": "a chain of layers on a CPU that has a C++ compiler",
-}
 
 
 def checked_name(name: str) -> str:
@@ -111,13 +108,14 @@ def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool =
     apart = None if mapped else "its networks train one after another"
     if wanted != "auto":
         if refusal := apart or EXECUTORS[wanted].refusal(module, objective):
-            raise SpecError(f"executor={wanted} needs {NEEDS[wanted]}, however: {refusal}. Take executor=auto.")
+            needs = EXECUTORS[wanted].needs
+            raise SpecError(f"executor={wanted} needs {needs}, however: {refusal}. Take executor=auto.")
         return wanted, "asked for"
     if refusal := apart or not_by_chain_rule(module, objective):
         return "eager", f"autograd, as {refusal}"
     if objective.data.targets.device.type != "cpu":
         return "eager", "autograd; backprop was measured to be faster on a CPU alone"
-    if refusal := not_by_kernels(module, objective):
+    if refusal := native_refusal(module, objective.data.inputs):
         return (
             "backprop",
             f"a chain of layers: the chain rule written out, faster than autograd; not compiled, as {refusal}",

@@ -20,6 +20,7 @@ from lockstep.engine.native.program import (
     chain_of,
     embeddings_in_c,
     layers_in_c,
+    padded,
     places_of,
     pointer,
     program_in_c,
@@ -45,6 +46,9 @@ def native_runner(stack: Stack, data: Resident, loss: str, rule: Rule) -> Runner
     return Runner(kernels.steps, kernels.outputs, lambda batch: max(1, int(AT_ONCE / (operations * batch))))
 
 
+Features = tuple[Tensor, Tensor | None]  # of all rows [N, padded], and their codes where there are embeddings
+
+
 @dataclass(eq=False)
 class Kernels:
     """A stack in the kernels' terms. What follows from its preprocessing, the features of all rows, is worked out once
@@ -58,14 +62,15 @@ class Kernels:
     loaded: ctypes.CDLL = field(init=False)
     places: Places = field(init=False)
     targets: Tensor = field(init=False)
-    made: dict[bytes, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    made: dict[bytes, Features] = field(default_factory=dict)
+    # the features of each member now, and the buffers that they follow from
+    found: tuple[Tensors, list[Features]] = field(default_factory=lambda: ({}, []))
 
     def __post_init__(self) -> None:
         dtype = self.stack.params.dtype
         self.loaded = library(dtype)
-        vector = int(self.loaded.vector_length())
-        self.vector = vector
-        self.places = places_of(self.stack.layout, self.chain, self.rule.decayed, vector)
+        self.vector = int(self.loaded.vector_length())
+        self.places = places_of(self.stack.layout, self.chain, self.rule.decayed, self.vector)
         targets = self.data.targets
         if self.loss == "cross_entropy" and not 0 <= int(targets.min()) <= int(targets.max()) < self.chain.outputs:
             raise IndexError(f"Target {int(targets.max())} is out of bounds.")  # as torch says it
@@ -134,7 +139,10 @@ class Kernels:
         """Where the features of each member lie, and its codes where it has embeddings."""
         front = self.chain.network.preprocessing
         own = {n: b for n, b in buffers.items() if front and n.startswith(f"{front.name}.")}
-        found = [self.features({name: buffer[k] for name, buffer in own.items()}) for k in range(members)]
+        known, found = self.found
+        if len(found) != members or any(known[name] is not buffer for name, buffer in own.items()):
+            found = [self.features({name: buffer[k] for name, buffer in own.items()}) for k in range(members)]
+            self.found = own, found
         features = (ctypes.c_void_p * members)(*(x.data_ptr() for x, _ in found))
         keep += [features, found]
         if front is None or not front.embeddings:
@@ -143,18 +151,18 @@ class Kernels:
         keep.append(codes)
         return pointer(features), pointer(codes)
 
-    def features(self, own: Tensors) -> tuple[Tensor, Tensor | None]:
-        """The features ``[N, padded]`` of all rows and their codes, for the buffers of one preprocessing."""
+    def features(self, own: Tensors) -> Features:
+        """Those of one preprocessing, by its buffers."""
         key = b"".join(buffer.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for buffer in own.values())
         if key not in self.made:
             self.made[key] = self.preprocessed(own)
         return self.made[key]
 
     @torch.no_grad()
-    def preprocessed(self, own: Tensors) -> tuple[Tensor, Tensor | None]:
+    def preprocessed(self, own: Tensors) -> Features:
         front, inputs = self.chain.network.preprocessing, self.data.inputs
         N, width = len(inputs[0]), self.chain.features
-        x = self.stack.params.new_zeros(N, -(-width // self.vector) * self.vector)
+        x = self.stack.params.new_zeros(N, padded(width, self.vector))
         if front is None:
             x[:, :width] = inputs[0].reshape(N, -1)
             return x, None
