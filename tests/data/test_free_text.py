@@ -20,6 +20,8 @@ from lockstep.data import (
     split_distinct,
     with_vocabulary,
 )
+from lockstep.data.encode import blank
+from lockstep.data.spelling import spell
 from lockstep.data.vocabulary import PADDING, UNKNOWN, learn_vocabulary, tokenise
 from lockstep.errors import DataError
 from lockstep.spec import DataSpec, Preprocess
@@ -242,3 +244,39 @@ def test_texts_that_say_nothing_are_not_one_text() -> None:
     codes = same_text(np.array(["", " ", "a", "A "], dtype=object))
     assert len(set(codes.tolist())) == 3
     assert codes[2] == codes[3]
+
+
+def runs_of(text: str) -> set[str]:
+    words = [f" {word} " for word in text.split()]
+    return {word[i : i + n] for word in words for n in range(2, 6) for i in range(len(word) - n + 1)}
+
+
+def test_spelling_keeps_the_inner_products_of_which_letters_stand_in_a_row(rng: Rng) -> None:
+    texts = ["".join(rng.choice(list("abcdefghij klmnop"), rng.integers(20, 60))) for _ in range(40)]
+    spelled = spell(texts, 1 << 15).astype(np.int64)
+    runs = [runs_of(text) for text in texts]
+    exact = np.array([[len(one & other) for other in runs] for one in runs])
+    assert np.abs(spelled @ spelled.T - exact).max() <= 8  # hundreds of runs in 32,768 places: a few meet by chance
+    narrow = spell(texts, 512).astype(np.int64)
+    assert np.corrcoef((narrow @ narrow.T).ravel(), exact.ravel())[0, 1] > 0.9
+
+
+def test_spelling_is_the_same_anywhere_and_knows_case_but_no_spaces() -> None:
+    assert not spell(["", "  "], 8).any()
+    one, other, upper = spell(["the cat", " cat\n the  cat ", "The cat"], 256)
+    np.testing.assert_array_equal(one, other)
+    assert (one != upper).any()
+    np.testing.assert_array_equal(spell(["a"], 64)[0].nonzero()[0], [17, 19, 28])  # as kept models need it
+
+
+def test_words_have_their_spelling_beside_them_and_characters_need_none(rng: Rng) -> None:
+    schema, _ = schema_of(table(rng))
+    encoded = encode(read(table(rng), DataSpec(target="y")), schema, with_target=True)
+    for kind, parts in (("word", 3), ("wordpiece", 3), ("character", 2)):
+        learned, tokens, _ = with_vocabulary(schema, encoded, np.arange(60), Preprocess(tokens=kind, spelling=32))
+        assert len(tokens.inputs) == parts
+        again = encode(read(table(rng), DataSpec(target="y")), learned, with_target=True).inputs
+        assert [(part.dtype, part.shape[1:]) for part in again] == [
+            (part.dtype, part.shape[1:]) for part in tokens.inputs
+        ]
+        assert len(blank(learned)) == parts

@@ -1,6 +1,7 @@
 """Images, series and text on their way into a network: shapes, masks, and one fold's rows alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from lockstep.network import shapes
+from lockstep.network.families import make_body
 from lockstep.network.preprocess.columns import fit_columns
 from lockstep.network.preprocess.images import ImageShape, fit_pixels
 from lockstep.network.preprocess.series import SeriesShape, fit_steps
 from lockstep.network.preprocess.table import TableShape, fit_numbers
 from lockstep.network.preprocess.tokens import TextShape, fit_tokens
 from lockstep.spec import Preprocess
+from lockstep.spec.network import Cnn, Rnn, Transformer
 
 Rng = np.random.Generator
 
@@ -125,12 +128,12 @@ def some_tokens(rng: Rng, rows: int = 40, steps: int = 6, size: int = 9) -> tupl
 def test_tokens_become_their_embeddings_with_a_mask_or_their_mean(rng: Rng) -> None:
     tokens, lengths, data = some_tokens(rng)
     inputs = torch.from_numpy(tokens), torch.from_numpy(lengths)
-    part = fit_tokens(data, shapes.Sequence(6, 5), tokens)
+    part = fit_tokens(data, 5, data.sequence(5), tokens)
     x, mask = part(*inputs)
     assert torch.equal(mask, inputs[0] > 0)
     expected = part.embedding.weight[inputs[0]] * (inputs[0] > 0)[..., None]
     torch.testing.assert_close(x, expected)
-    flat = fit_tokens(data, shapes.Flat(5), tokens)
+    flat = fit_tokens(data, 5, data.flat(5), tokens)
     flat.load_state_dict(part.state_dict())
     torch.testing.assert_close(flat(*inputs), expected.sum(1) / inputs[1][:, None])
 
@@ -138,7 +141,7 @@ def test_tokens_become_their_embeddings_with_a_mask_or_their_mean(rng: Rng) -> N
 def test_a_token_that_the_folds_training_rows_lack_is_the_unknown_one(rng: Rng) -> None:
     tokens, lengths, data = some_tokens(rng)
     lacking = int(rng.integers(2, data.vocabulary))
-    part = fit_tokens(data, shapes.Sequence(6, 5), tokens[(tokens != lacking).all(1)])
+    part = fit_tokens(data, 5, data.sequence(5), tokens[(tokens != lacking).all(1)])
     with torch.no_grad():
         part.embedding.weight.normal_()
     tokens[0, :2], tokens[1, :2], lengths[:2] = [lacking, 2 + (lacking == 2)], [1, 2 + (lacking == 2)], 2
@@ -148,12 +151,36 @@ def test_a_token_that_the_folds_training_rows_lack_is_the_unknown_one(rng: Rng) 
 
 def test_tokens_of_a_stack_equal_each_members_alone(rng: Rng) -> None:
     tokens, lengths, data = some_tokens(rng)
-    parts = [fit_tokens(data, shapes.Sequence(6, 5), tokens[k::3]) for k in range(3)]
+    parts = [fit_tokens(data, 5, data.sequence(5), tokens[k::3]) for k in range(3)]
     inputs = torch.from_numpy(tokens), torch.from_numpy(lengths)
     for part, (x, mask) in zip(parts, fused(parts, *inputs), strict=True):
         alone = part(*inputs)
         torch.testing.assert_close(x, alone[0])
         assert torch.equal(mask, alone[1])
+
+
+def test_the_spelling_of_a_text_stands_beside_its_tokens_and_at_one_length(rng: Rng) -> None:
+    tokens, lengths, data = some_tokens(rng)
+    spelling = rng.integers(-3, 4, (40, 7)).astype(np.int8)
+    spelling[0] = 0
+    data = replace(data, spelling=7)
+    inputs = torch.from_numpy(tokens), torch.from_numpy(lengths), torch.from_numpy(spelling)
+    part = fit_tokens(data, 5, data.sequence(5), tokens)
+    x, mask, row = part(*inputs)
+    assert part.shape == shapes.Sequence(6, 5, beside=7)
+    assert not row[0].any()
+    there = torch.linalg.vector_norm(row, dim=1) > 0
+    given = inputs[2][there].float()
+    torch.testing.assert_close(row[there], 10 * given / given.norm(dim=1, keepdim=True))
+    flat = fit_tokens(data, 5, data.flat(5), tokens)
+    flat.load_state_dict(part.state_dict())
+    assert flat.shape == shapes.Flat(12)
+    torch.testing.assert_close(flat(*inputs)[:, 5:], row)
+    for family in (Cnn(), Rnn(hidden=4), Transformer(width=8, heads=2)):
+        body, width = make_body(family, part.shape)
+        body.eval()
+        torch.testing.assert_close(body(x, mask, row)[:, -7:], row)
+        assert body(x, mask, row).shape == (40, width)
 
 
 def some_table(rng: Rng) -> tuple[np.ndarray, np.ndarray, TableShape]:

@@ -16,7 +16,7 @@ from lockstep.data.schema import Column, Schema
 from lockstep.data.steps import cut_series, encode_series
 from lockstep.data.timeline import encode_timeline
 from lockstep.data.values import as_boolean, as_date, as_number, as_text, clean, date_part, number_style
-from lockstep.data.vocabulary import token_counts, tokenise
+from lockstep.data.vocabulary import encode_texts, token_counts
 from lockstep.errors import DataError
 from lockstep.findings import Finding
 from lockstep.spec.data import Kind
@@ -41,7 +41,7 @@ def encode(raw: Raw, schema: Schema, *, with_target: bool) -> Encoded:
     frame = _by_name(raw, schema, with_target)
     if schema.kind == "text":
         texts = texts_of(frame[schema.used_columns[0].name])
-        inputs = (texts,) if schema.vocabulary is None else tokenise(texts, schema.vocabulary)
+        inputs = (texts,) if schema.vocabulary is None else encode_texts(texts, schema.vocabulary)
         return Encoded(inputs, _target(frame[str(schema.target)], schema, raw.origin) if with_target else None)
     numbers, categories = [], []
     rows = np.arange(frame.height)
@@ -209,8 +209,8 @@ def blank(schema: Schema) -> tuple[NDArray[Any], ...]:
         case "images":
             return (np.zeros((1, *(schema.image_shape or ())), dtype=np.float32),)
         case "text":
-            steps = 1 if schema.vocabulary is None else schema.vocabulary.steps
-            return np.zeros((1, steps), dtype=np.int64), np.ones(1, dtype=np.int64)
+            assert schema.vocabulary is not None, "texts are blank once there is a vocabulary"
+            return encode_texts([""], schema.vocabulary)
         case "series":
             values = np.zeros((1, schema.steps, len(schema.used_columns)), dtype=np.float32)
             return values, np.ones(1, dtype=np.int64)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 class Encoded:
     """``inputs`` of a table: numbers float32 [N, Dn] (NaN is missing) and categories int64 [N, Dc] (0 unseen,
     1 missing, 2 + j is ``categories[j]``); of images: pixels uint8 or float32 [N, …]; of series: values float32
-    [N, T, C] (NaN where missing and behind the end) and lengths int64 [N]; of text: tokens int64 [N, T] and lengths
-    int64 [N], or, before there is a vocabulary, the texts themselves. ``target``: class codes int64 [N] or float64
-    [N]. Of a forecast: windows float32 [N, C, context], and as targets what followed them [N, C, horizon].
+    [N, T, C] (NaN where missing and behind the end) and lengths int64 [N]; of text: tokens int64 [N, T], lengths int64
+    [N] and maybe their spelling int8 [N, S], or, before there is a vocabulary, the texts themselves. ``target``: class
+    codes int64 [N] or float64 [N]. Of a forecast: windows float32 [N, C, context], and as targets what followed them
+    [N, C, horizon].
     """
 
     inputs: tuple[NDArray[Any], ...]

@@ -11,7 +11,7 @@ from lockstep.data.encoded import Encoded
 from lockstep.data.kinds import is_id_name
 from lockstep.data.raw import listing
 from lockstep.data.schema import Column, Schema, Vocabulary
-from lockstep.data.vocabulary import learn_vocabulary, tokenise
+from lockstep.data.vocabulary import encode_texts, learn_vocabulary
 from lockstep.errors import DataError
 from lockstep.findings import Finding, count_of
 from lockstep.spec.data import DataSpec
@@ -99,10 +99,11 @@ def with_vocabulary(
     """The schema with a vocabulary learned from the texts of ``rows``, all rows as tokens, and what there is to say."""
     texts, name = encoded.inputs[0], schema.used_columns[0].name
     findings = check_texts(texts, name)
-    vocabulary = learn_vocabulary(list(texts[rows]), spec.tokens, spec.vocabulary, spec.max_tokens)
+    read = (spec.tokens, spec.vocabulary, spec.max_tokens, spec.spelling)
+    vocabulary = learn_vocabulary(list(texts[rows]), *read)
     return (
         schema.model_copy(update={"vocabulary": vocabulary}),
-        Encoded(tokenise(texts, vocabulary), encoded.target),
+        Encoded(encode_texts(texts, vocabulary), encoded.target),
         findings,
     )
 

@@ -72,11 +72,12 @@ class Forecast(_Record):
 
 class Vocabulary(_Record):
     """The known tokens: ``entries[j]`` is number 2 + j, 0 is padding and 1 any other. ``steps`` is how many tokens of a
-    text are read."""
+    text are read, ``spelling`` how many features of its spelling stand beside them."""
 
     kind: TokenKind
     entries: tuple[str, ...]
     steps: int
+    spelling: int = 0
 
     @property
     def size(self) -> int:

@@ -1,14 +1,15 @@
 """Texts to tokens: a vocabulary learned from the training texts, and the numbers that a network takes."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from lockstep.data.schema import TokenKind, Vocabulary
+from lockstep.data.spelling import Texts, spell
 
-Texts = Sequence[str] | NDArray[np.object_]
 PADDING, UNKNOWN = 0, 1
 _SPECIAL = ["[PAD]", "[UNK]"]
 _MARK, _ALPHABET = "▁", 1000
@@ -19,19 +20,24 @@ _KNOWN = 0.85
 
 
 def learn_vocabulary(
-    texts: Sequence[str], kind: TokenKind | None = None, size: int = 8000, max_tokens: int | None = None
+    texts: Sequence[str],
+    kind: TokenKind | None = None,
+    size: int = 8000,
+    max_tokens: int | None = None,
+    spelling: int = 0,
 ) -> Vocabulary:
     """The tokens of ``texts``, at most ``size`` of them, by how often they occur; one that occurs once is unknown.
 
     ``wordpiece``: words in lower case, rarer ones in pieces (Schuster and Nakajima 2012); ``word``: whole words and
     signs, in lower case; ``character``. Unless ``kind`` is given, short names go by characters, texts whose words
     recur by words, and all else by words in pieces. A text may have ``max_tokens``: unless given, as
-    many as 99 of 100 texts have, but no less than 64 and no more than 512.
+    many as 99 of 100 texts have, but no less than 64 and no more than 512. Beside words there may be so many features
+    of ``spelling``; characters say it themselves.
     """
     often = 2 if len(texts) >= 100 else 1
     kind = kind or likely_kind(texts, size)
     entries = _learn_pieces(texts, size, often) if kind == "wordpiece" else _learn_words(kind, texts, size, often)
-    vocabulary = Vocabulary(kind=kind, entries=entries, steps=1)
+    vocabulary = Vocabulary(kind=kind, entries=entries, steps=1, spelling=0 if kind == "character" else spelling)
     lengths = token_counts(texts, vocabulary)
     steps = max_tokens or int(np.clip(np.quantile(lengths, _COVERED, method="higher"), SHORT, MOST))
     return vocabulary.model_copy(update={"steps": min(steps, max(1, int(lengths.max())))})
@@ -103,9 +109,7 @@ def token_ids(texts: Texts, vocabulary: Vocabulary) -> Iterator[list[int]]:
             yield encoding.ids or [UNKNOWN]
 
 
-def tokenise(
-    texts: Sequence[str] | NDArray[np.object_], vocabulary: Vocabulary
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def tokenise(texts: Texts, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Tokens int64 [N, T] (0 is padding) and how many of them each text has, int64 [N]."""
     tokens = np.zeros((len(texts), vocabulary.steps), dtype=np.int64)
     lengths = np.zeros(len(texts), dtype=np.int64)
@@ -114,6 +118,12 @@ def tokenise(
         tokens[row, : len(kept)] = kept
         lengths[row] = len(kept)
     return tokens, lengths
+
+
+def encode_texts(texts: Texts, vocabulary: Vocabulary) -> tuple[NDArray[Any], ...]:
+    """What a network takes of texts: tokens and their number, as ``tokenise`` has them, and the spelling if wanted."""
+    beside = (spell(texts, vocabulary.spelling),) if vocabulary.spelling else ()
+    return (*tokenise(texts, vocabulary), *beside)
 
 
 def token_counts(texts: Texts, vocabulary: Vocabulary) -> NDArray[np.int64]:

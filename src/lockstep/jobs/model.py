@@ -123,7 +123,7 @@ def data_shape(schema: Schema) -> DataShape:
         gaps = [place for place, column in enumerate(schema.used_columns) if column.missing > 0]
         return SeriesShape(schema.steps, len(schema.used_columns), np.array(gaps, dtype=np.int64))
     if schema.vocabulary is not None:
-        return TextShape(schema.vocabulary.steps, schema.vocabulary.size)
+        return TextShape(schema.vocabulary.steps, schema.vocabulary.size, schema.vocabulary.spelling)
     if schema.forecast is not None:
         return WindowShape(len(schema.columns), schema.forecast.context, schema.forecast.horizon)
     columns = schema.number_columns

@@ -24,11 +24,13 @@ class Sequence:
     """``[B, length, width]`` beside a mask ``[B, length]``, true where there is something and false where padded.
 
     ``ordered``: whether it matters what comes before what, as it does in time and not among a table's columns.
+    ``beside``: how wide a row ``[B, beside]`` comes along that is not of any step; none where 0.
     """
 
     length: int
     width: int
     ordered: bool = True
+    beside: int = 0
 
 
 Shape = Flat | Grid | Sequence

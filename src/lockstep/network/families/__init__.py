@@ -1,8 +1,11 @@
 """Bodies: the network proper, one file per family. What each one takes, and the one dispatch to them."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from lockstep.errors import SpecError
+from lockstep.network.families.beside import Beside
 from lockstep.network.families.cnn import image_cnn, sequence_cnn
 from lockstep.network.families.mlp import mlp
 from lockstep.network.families.perceptron import perceptron
@@ -41,9 +44,13 @@ def wants(model: Model, kind: Kind) -> Wants:
 def make_body(model: Model, shape: Shape) -> tuple[nn.Module, int]:
     """The body for data of ``shape``, and the number of features ``[B, H]`` that come out of it.
 
-    A body for a ``Sequence`` is called with ``(x, mask)``, any other with ``x``.
+    A body for a ``Sequence`` is called with ``(x, mask)``, or ``(x, mask, row)`` if something stands beside it; any
+    other with ``x``.
     """
     match model, shape:
+        case _, Sequence(beside=beside) if beside:
+            body, features = make_body(model, replace(shape, beside=0))
+            return Beside(body), features + beside
         case Perceptron(), Flat(width=width):
             return perceptron(width)
         case Mlp(), Flat(width=width):

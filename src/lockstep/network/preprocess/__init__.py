@@ -58,7 +58,7 @@ def fit_preprocess(spec: Preprocess, data: DataShape, wanted: Wants, inputs: Seq
             return fit_steps(data, data.flat if wanted is Flat else data.sequence, values, lengths)
         case TextShape(), _ if wanted in (Flat, shapes.Sequence):
             size = spec.token_size
-            return fit_tokens(data, Flat(size) if wanted is Flat else shapes.Sequence(data.length, size), inputs[0])
+            return fit_tokens(data, size, data.flat(size) if wanted is Flat else data.sequence(size), inputs[0])
         case WindowShape(), _ if wanted in (Flat, shapes.Sequence):
             return fit_windows(data.flat if wanted is Flat else data.sequence, inputs[0])
     raise AssertionError(f"no preprocessing from {data!r} to {wanted}")

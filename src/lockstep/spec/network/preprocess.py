@@ -20,10 +20,11 @@ class Preprocess(Frozen):
     short names by character, texts whose words recur by word, and all else by word-piece. The ``vocabulary`` most
     frequent are known and get an embedding of ``token_size``; so does each column of a table where the network reads
     those as tokens. ``max_tokens`` of a text are read: unless set, as many as 99 of 100 texts have, within 64 to 512.
+    Beside words and word-pieces the head sees ``spelling`` features, 0 for none: which 2 to 5 letters stand in a row.
     """
 
     fixed: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("tokens", "vocabulary", "max_tokens"), "the text is read once for all of them"
+        ("tokens", "vocabulary", "max_tokens", "spelling"), "the text is read once for all of them"
     )
 
     numbers: Literal["standard", "robust", "quantile", "piecewise"] = "standard"
@@ -34,3 +35,4 @@ class Preprocess(Frozen):
     vocabulary: int = Field(default=8000, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     token_size: int = Field(default=64, ge=1)
+    spelling: int = Field(default=0, ge=0)

@@ -3,7 +3,7 @@
 from lockstep.errors import SpecError
 from lockstep.spec.data import Kind, Task
 from lockstep.spec.fit import FitSpec
-from lockstep.spec.network import Augment, Cnn
+from lockstep.spec.network import Augment, Cnn, Preprocess
 from lockstep.spec.optimizers import AdamW
 from lockstep.spec.recipes import windows
 from lockstep.spec.schedules import CosineWarmup
@@ -31,6 +31,7 @@ def cnn(kind: Kind, task: Task, rows: int) -> FitSpec:
         case "text":
             return FitSpec(
                 recipe="cnn",
+                preprocess=Preprocess(spelling=4096),
                 model=Cnn(
                     layout="parallel", channels=(100,), kernel=(1, 2, 3, 4, 5), norm="none", pool=1, pooling="max",
                     dropout=0.5,
