@@ -1,6 +1,6 @@
 """What a trained population is worth: honest metrics with intervals, and what to look at to understand them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -197,16 +197,16 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
     rows = judged.rows[sample]
     inputs = prepared.inputs(rows)
     names = [column.name for column in schema.used_columns]
-    own = None
+    own = np.ones((len(members), len(rows)), dtype=np.bool_)
     if judged.kind != "test":  # a row is then predicted by the members that did not train on it
         own = np.array([np.isin(rows, member.valid_rows) for member in members])
+    predict = asked(model, own)
 
     def without(feature: int, order: NDArray[np.int64]) -> Floats:
-        changed = shuffled(inputs, schema, names[feature], order)
-        return model.together(model.member_predictions(changed), own)
+        return predict(shuffled(inputs, schema, names[feature], order))
 
     repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_PASSES // len(names)))  # wide tables: fewer
-    whole = model.together(model.member_predictions(inputs), own)
+    whole = predict(inputs)
     features = permutation_importance(without, names, task, prepared.target[rows], whole, repeats=repeats)
     return {
         "metric": LOSS[task],
@@ -214,6 +214,29 @@ def importance(prepared: Prepared, model: Model, members: Sequence[Member], judg
         "repeats": repeats,
         "features": [asdict(feature) for feature in features],
     }
+
+
+def asked(model: Model, own: NDArray[np.bool_]) -> Callable[[Sequence[NDArray[Any]]], Floats]:
+    """The model's prediction of N rows by the networks whose word counts on each, ``own`` ``[K, N]``.
+
+    Networks that count on the same rows are asked for these together, and for no others.
+    """
+    if own.all():
+        return lambda inputs: model.together(model.member_predictions(inputs))
+    numbers, parts = list(model.networks), []
+    for rows in np.unique(own, axis=0):
+        places = np.flatnonzero((own == rows).all(axis=1))
+        if rows.any():
+            parts.append((places, np.flatnonzero(rows), model.only([numbers[place] for place in places])))
+
+    def predict(inputs: Sequence[NDArray[Any]]) -> Floats:
+        each = [part.member_predictions([x[rows] for x in inputs]) for _, rows, part in parts]
+        whole = np.zeros((*own.shape, *each[0].shape[2:]))
+        for (places, rows, _), prediction in zip(parts, each, strict=True):
+            whole[np.ix_(places, rows)] = prediction
+        return model.together(whole, own)
+
+    return predict
 
 
 def mistakes(prepared: Prepared, judged: Judged) -> dict[str, Any]:
