@@ -198,6 +198,18 @@ def test_rows_of_one_text_stand_on_one_side_and_the_vocabulary_knows_no_test_row
     assert len(known) == 40 - run.manifest["splits"]["test_rows"] // 2
 
 
+def test_intervals_draw_rows_of_one_text_together(tmp_path: Path, rng: Rng) -> None:
+    source, beside = text(tmp_path / "data", rng)
+    run, _ = fitted(source, "about", "mlp", tmp_path / "run")
+    assert "bootstrap over different texts," in run.evaluation["interval"]
+    once = lockstep.evaluate(run, pl.read_csv(beside))
+    frame = pl.read_csv(beside)
+    often = lockstep.evaluate(run, pl.concat([frame] * 5))
+    assert ("bootstrap over rows," in once["interval"], "different texts" in often["interval"]) == (True, True)
+    widths = [found["metrics"]["log_loss"]["high"] - found["metrics"]["log_loss"]["low"] for found in (once, often)]
+    assert widths[1] > 0.75 * widths[0], "five copies of a row say no more than the row"
+
+
 def test_texts_that_differ_in_unknown_words_alone_are_no_duplicates(tmp_path: Path, rng: Rng) -> None:
     words = ["".join(rng.choice(list("abcdefgh"), 7)) for _ in range(120)]
     frame = pl.DataFrame({"line": [f"this line ends with {word}" for word in words], "about": ["a", "b"] * 60})

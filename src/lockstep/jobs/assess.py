@@ -1,7 +1,7 @@
 """What a trained population is worth: honest metrics with intervals, and what to look at to understand them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from lockstep.evaluation import (
 from lockstep.jobs import drawings, forecast
 from lockstep.jobs.ensemble import Combined, added
 from lockstep.jobs.model import Floats, Model
-from lockstep.jobs.prepared import Judged, Prepared
+from lockstep.jobs.prepared import Alike, Judged, Prepared
 from lockstep.spec import FitSpec
 
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS, IMPORTANCE_PASSES, MISTAKES = 2000, 5, 200, 20
@@ -101,7 +101,7 @@ def metrics(
     """
     schema, target, test = prepared.schema, prepared.target, prepared.splits.test
     quantile = quantile_of(prepared.spec)
-    groups = None if prepared.groups is None else prepared.groups[judged.rows]
+    alike = None if prepared.alike is None else replace(prepared.alike, codes=prepared.alike.codes[judged.rows])
     on_test = model.member_predictions(prepared.inputs(test)) if len(test) else [None] * len(members)
     table: list[dict[str, Any]] = [
         {
@@ -118,7 +118,7 @@ def metrics(
         for place, gain in zip(places, gains, strict=True):
             table[place]["adds"] = gain
     return {
-        **measured(schema, target[judged.rows], judged.prediction, groups, quantile),
+        **measured(schema, target[judged.rows], judged.prediction, alike, quantile),
         "rows": judged.kind,
         "monitor": prepared.spec.training.monitor,
         "members": table,
@@ -145,18 +145,15 @@ def spread(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]
 
 
 def measured(
-    schema: Schema, target: NDArray[Any], prediction: NDArray[Any], groups: NDArray[np.int64] | None,
+    schema: Schema, target: NDArray[Any], prediction: NDArray[Any], alike: Alike | None,
     quantile: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The ensemble's metrics with intervals, and what the intervals are, as ``metrics.json`` has them."""
     task, classes = schema.task, schema.classes
-    drawn, counted = "rows" if groups is None else "groups", {"unit": "rows"}
-    if schema.kind == "forecast":
-        drawn, counted = "blocks of as many windows as rows ahead", {"unit": "windows", "scale": forecast.SCALE}
+    codes, drawn = (None, "rows") if alike is None else (alike.codes, alike.name)
+    counted = {"unit": "windows", "scale": forecast.SCALE} if schema.kind == "forecast" else {"unit": "rows"}
     scale = f"; {counted['scale']}" if "scale" in counted else ""
-    intervals = bootstrap(
-        task, in_units(schema, target), in_units(schema, prediction), groups=groups, quantile=quantile
-    )
+    intervals = bootstrap(task, in_units(schema, target), in_units(schema, prediction), groups=codes, quantile=quantile)
     resamples = resamples_used(task, len(target), classes=max(2, len(classes)))
     return {
         "metrics": {name: interval.to_dict() for name, interval in intervals.items()},

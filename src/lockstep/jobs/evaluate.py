@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.data import Encoded, Raw, RawTable, cut_rows, encode, hash_rows, hash_texts, raw_texts
+from lockstep.data import Encoded, Raw, RawTable, cut_rows, encode, hash_rows, hash_texts, raw_texts, same_text
 from lockstep.errors import DataError
 from lockstep.jobs import forecast
 from lockstep.jobs.assess import measured, quantile_of, scored
 from lockstep.jobs.prepare import keys_of
+from lockstep.jobs.prepared import Alike, alike_by
 from lockstep.jobs.run import Run, load
 from lockstep.spec import DataSpec
 
@@ -34,14 +35,10 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
             f"rows of {raw.origin} are such rows. What it scores on rows that were set aside is in "
             f"{run.path / 'metrics.json'}."
         )
-    group = run.spec.data.group
-    there = isinstance(raw, RawTable) and group in raw.frame.columns
-    groups = keys_of([raw], DataSpec(group=group))[0] if there else None
-    if run.schema.kind == "forecast":
-        groups = forecast.blocks(run.schema, len(encoded))
     predictions, quantile = run.model.member_predictions(encoded.inputs), quantile_of(run.spec)
+    alike = alike_of(run, raw, len(encoded))
     return {
-        **measured(run.schema, encoded.target, run.model.together(predictions), groups, quantile),
+        **measured(run.schema, encoded.target, run.model.together(predictions), alike, quantile),
         "rows": raw.origin,
         "seen": int(seen.sum()),
         "findings": [finding.to_dict() for finding in cut_rows(raw, run.schema)],
@@ -50,6 +47,18 @@ def evaluate(run: str | Path | Run, data: Any) -> dict[str, Any]:
             for index, prediction in zip(run.model.networks, predictions, strict=True)
         ],
     }
+
+
+def alike_of(run: Run, raw: Raw, rows: int) -> Alike | None:
+    """Which of these rows the intervals draw together."""
+    if run.schema.kind == "forecast":
+        return forecast.blocks(run.schema, rows)
+    if not isinstance(raw, RawTable):
+        return None
+    group = run.spec.data.group
+    groups = keys_of([raw], DataSpec(group=group))[0] if group in raw.frame.columns else None
+    texts = raw_texts(raw, run.schema, with_target=True) if run.schema.kind == "text" else None
+    return alike_by(groups, None if texts is None else same_text(texts))
 
 
 def known_again(run: Run, raw: Raw, encoded: Encoded) -> NDArray[np.bool_]:

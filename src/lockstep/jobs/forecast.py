@@ -13,7 +13,7 @@ from lockstep.data.timeline import Timeline, first_dates, naive, read_timeline, 
 from lockstep.errors import DataError, SpecError
 from lockstep.evaluation import headline, score
 from lockstep.jobs.model import Floats
-from lockstep.jobs.prepared import Judged, Prepared, Rows
+from lockstep.jobs.prepared import Alike, Judged, Prepared, Rows
 from lockstep.spec import FitSpec
 
 SHOWN = 3  # windows of each column that the report draws
@@ -88,10 +88,10 @@ def prepare_forecast(raw: Raw, spec: FitSpec) -> Prepared:
     return Prepared(spec, schema, (raw,), encoded, splits, blocks(schema, len(encoded)), tuple(findings))
 
 
-def blocks(schema: Schema, count: int) -> Rows:
-    """The block of time that each of ``count`` windows is in: neighbours share rows, so intervals draw whole blocks."""
+def blocks(schema: Schema, count: int) -> Alike:
+    """The block of time that each of ``count`` windows is in: neighbours share rows."""
     assert schema.forecast is not None
-    return np.arange(count) // schema.forecast.horizon
+    return Alike(np.arange(count) // schema.forecast.horizon, "blocks of as many windows as rows ahead")
 
 
 def offsets(schema: Schema) -> Floats:

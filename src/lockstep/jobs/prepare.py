@@ -33,7 +33,7 @@ from lockstep.engine.population import Population, make_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding, count_of
 from lockstep.jobs.forecast import check_own_table, prepare_forecast
-from lockstep.jobs.prepared import Prepared
+from lockstep.jobs.prepared import Prepared, alike_by
 from lockstep.jobs.progress import Display
 from lockstep.optim import unfinished
 from lockstep.spec import DataSpec, FitSpec, Kind, Task, candidates, parse_assignments, read_settings
@@ -166,7 +166,7 @@ def prepare_rows(
     findings += [finding for source in sources.values() for finding in cut_rows(source, schema)]
     findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
     found = (*findings, *leaks, *check_rows(compared, splits, schema), *check_groups(groups, splits, spec.data.group))
-    return Prepared(spec, schema, tuple(sources.values()), encoded, splits, groups, found)
+    return Prepared(spec, schema, tuple(sources.values()), encoded, splits, alike_by(groups, content), found)
 
 
 def check_target(raw: Raw, spec: DataSpec) -> None:

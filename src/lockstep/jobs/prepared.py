@@ -14,6 +14,24 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
+class Alike:
+    """Which rows are alike, a number for each ``[N]``, and what those numbers stand for: intervals draw such rows
+    together, for what a model makes of one it makes of all."""
+
+    codes: Rows
+    name: str
+
+
+def alike_by(groups: Rows | None, content: Rows | None) -> Alike | None:
+    """Rows of one group, or else of one text; None where no two are alike."""
+    if groups is not None:
+        return Alike(groups, "groups")
+    if content is not None and len(np.unique(content)) < len(content):
+        return Alike(content, "different texts")
+    return None
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """Everything that is settled before training. ``sources`` are the files whose rows, one after another, are the
     rows of ``encoded``: the data, then the user's validation rows, then the test rows."""
@@ -23,7 +41,7 @@ class Prepared:
     sources: tuple[Raw, ...]
     encoded: Encoded
     splits: Splits
-    groups: NDArray[np.int64] | None
+    alike: Alike | None
     findings: tuple[Finding, ...]
 
     @property
