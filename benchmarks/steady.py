@@ -1,0 +1,122 @@
+"""Whether a long training keeps its pace and its memory, and whether a fit takes the memory that the plan said.
+
+    python benchmarks/steady.py [--steps 10000] [--executor auto]
+    python benchmarks/steady.py --memory DATA
+
+The first trains 10 networks (5 folds × 2 seeds of the default recipe on 2,560 rows of 20 numbers, batches of 64) for so
+many steps by the loop itself, and shows the step's time and the process's memory in the first, middle and last tenth.
+The second runs ``lockstep fit`` of adult, MNIST and a table of 200 rows for two epochs, each in a process of its own:
+what the plan says, and what the process took at its peak beyond what it took with everything imported, training alone
+and from the first row read to the report.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+FITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "adult, 5 × 8": ("{data}/adult/adult_train.csv", {"target": "class", "folds": 5, "seeds": 8}),
+    "MNIST, 5": ("{data}/mnist", {}),
+    "200 rows, 5": ("200", {}),
+}
+
+
+def memory(what: str = "VmRSS") -> float:
+    """Megabytes of this process, now (``VmRSS``) or at most (``VmHWM``)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def rows(count: int, columns: int) -> tuple[Any, Any]:
+    x = np.random.default_rng(0).normal(size=(count, columns)).astype(np.float32)
+    return x, (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+
+
+def job_of(x: Any, y: Any, executor: str, settings: dict[str, Any]) -> Any:
+    from lockstep.jobs.job import make_job
+    from lockstep.jobs.prepare import prepare, settings_of
+    from lockstep.jobs.progress import progress
+
+    sets = settings.pop("set", {})
+    with progress(quiet=True) as show:
+        return make_job(
+            prepare(x, y, settings_of(None, sets, **settings), valid=None, test=None, show=show), "cpu", executor
+        )
+
+
+def steady(steps: int, executor: str) -> None:
+    from lockstep.engine.train import train_population
+
+    x, y = rows(2560, 20)
+    sets = {"training.batch_size": 64, "training.patience": None}
+    job = job_of(x, y, executor, {"seeds": 2, "test_size": 0, "epochs": -(-steps // 32), "set": sets})
+    seen: list[tuple[float, float]] = []
+    train_population(
+        job.population, job.networks, job.problem, job.device,
+        observers=[lambda record: seen.append((record.seconds, memory()))],
+    )  # fmt: skip
+    count, per_epoch, K = len(seen), job.population.members[0].steps, len(job.networks)
+    print(f"{count * per_epoch:,} steps of {K} networks, executor {executor}, validation included")
+    for what, start in (("first", 0), ("middle", (count - count // 10) // 2), ("last", count - count // 10)):
+        part = seen[start : start + count // 10]
+        step = 1e3 * median(seconds for seconds, _ in part) / per_epoch
+        print(f"  {what:6} tenth: {step:6.3f} ms a step (median over epochs), {part[-1][1]:,.0f} MB", flush=True)
+
+
+def one_fit(name: str, data: str) -> None:
+    """In a process of its own."""
+    import lockstep
+    from lockstep.engine.train import train_population
+
+    source, settings = FITS[name]
+    x, y = rows(200, 8) if source == "200" else (source.format(data=data), None)
+    settings = settings | {"epochs": 2}
+    # what a process takes before any data: everything imported, kernels loaded, one small fit done
+    small = rows(64, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        lockstep.fit(*small, epochs=1, out=f"{folder}/small", quiet=True)
+        before = memory()
+        job = job_of(x, y, "auto", dict(settings))
+        said = next(choice.value for choice in job.plan.choices if choice.choice == "memory")
+        forget_peak()
+        train_population(job.population, job.networks, job.problem, job.device)
+        training = memory("VmHWM") - before
+        del job
+        forget_peak()
+        began = memory()
+        lockstep.fit(x, y, out=f"{folder}/run", quiet=True, **settings)
+        whole = memory("VmHWM") - before
+    print(
+        f"{name:14} said {said:>9}   training {training:6,.0f} MB   whole fit {whole:6,.0f} MB   "
+        f"({before:,.0f} MB before, {began:,.0f} MB between)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--executor", default="auto")
+    parser.add_argument("--memory", metavar="DATA")
+    parser.add_argument("--fit", choices=FITS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.fit:
+        one_fit(given.fit, given.memory)
+    elif given.memory:
+        for name in FITS:
+            subprocess.run([sys.executable, __file__, "--memory", given.memory, "--fit", name], check=True)
+    else:
+        steady(given.steps, given.executor)
+
+
+if __name__ == "__main__":
+    main()
