@@ -26,6 +26,10 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & modules_after(code)
 
 
+def test_training_ones_own_module_loads_no_scikit_learn() -> None:
+    assert not {"sklearn", "pandas"} & modules_after("import lockstep; lockstep.train")
+
+
 def test_every_public_name_is_there_and_listed() -> None:
     for name in lockstep.__all__:
         assert getattr(lockstep, name) is not None

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from scipy.special import expit, log_softmax, softmax
-from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from lockstep.evaluation.weighted import Floats
 from lockstep.spec.data import Task
@@ -101,6 +99,8 @@ def best_weights(task: Task, target: NDArray[Any], predictions: NDArray[Any], ro
     """
     M = len(predictions)
     if task == "regression":
+        from scipy.optimize import nnls
+
         scale = float(np.std(target)) or 1.0
         A = ((predictions - np.mean(target)) / scale).T
         heavy = 1e3 * np.sqrt(len(target))
@@ -149,6 +149,8 @@ def of_true_class(target: NDArray[Any], predictions: NDArray[Any]) -> Floats:
 
 def stacked(task: Task, target: NDArray[Any], predictions: NDArray[Any]) -> Stacked:
     """The second-level model, fitted on out-of-fold predictions."""
+    from sklearn.linear_model import LogisticRegression, RidgeCV  # a second to import, and seldom asked for
+
     x = features(task, predictions)
     if task == "regression":
         ridge = RidgeCV(alphas=np.logspace(-3, 3, 13) * max(float(np.var(target)), 1e-12)).fit(x, target)
