@@ -246,7 +246,7 @@ def ours(file: str, folder: Path) -> tuple[float, str]:
     timing = json.loads((folder / "manifest.json").read_text())["timing"]
     kept = json.loads((folder / "comparison.json").read_text())["candidates"][0]["mean"]
     last = pl.read_parquet(folder / "history.parquet").filter(epoch=EPOCHS)
-    best = last.group_by("candidate").agg(pl.col("valid_accuracy").mean())["valid_accuracy"].max()
+    best = last.group_by("candidate").agg(pl.col("valid_metric").mean())["valid_metric"].max()
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items())
     return took, f"accuracy {best:.4f}, at each network's best epoch {kept:.4f} ({parts} s)"
 
