@@ -81,7 +81,8 @@ CASES = {
 }  # fmt: skip
 
 
-RUNS = [(case, executor) for case in CASES for executor in EXECUTORS if executor == "eager" or case == "pipeline"]
+CHAIN = [executor for executor in EXECUTORS if executor != "fused"]  # what can train the pipeline
+RUNS = [(case, executor) for case in CASES for executor in CHAIN if executor == "eager" or case == "pipeline"]
 
 
 def problem(case, dtype, epochs, *, executor="eager", seeds=2, patience=None, schedule=COSINE, clip_norm=1.0):
@@ -173,7 +174,7 @@ def test_members_stop_early_at_the_epoch_at_which_they_would_stop_alone(case, ex
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", CHAIN)
 def test_candidates_that_differ_in_structure_and_numbers_end_where_plain_torch_ends(executor):
     spec, *rest = problem("pipeline", torch.float64, epochs=6, executor=executor, seeds=1)
     varied = spec.replace("optimizer", Vary(SGD(lr=[3e-2, 1e-1], momentum=0.9), AdamW(lr=3e-3))).replace(
@@ -192,7 +193,7 @@ def test_candidates_that_differ_in_structure_and_numbers_end_where_plain_torch_e
         assert distance(fused.module(position).state_dict(), plain.best) < 1e-9
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", CHAIN)
 def test_a_member_that_goes_nan_is_set_aside_and_the_others_never_notice(executor):
     spec, *rest = problem("pipeline", torch.float64, epochs=10, executor=executor, seeds=1, clip_norm=None)
     wild = spec.replace("optimizer", SGD(lr=[1e-2, 1e200, 3e-2]))

@@ -1,7 +1,8 @@
 """Ways of running the step, and which of them a stack takes.
 
 What a step does is the same for all. Each says of a network whether it can train it, and makes of a stack its runner:
-the step with gradients from autograd or from the chain rule written out, or many whole steps in C++.
+the step with gradients from autograd, around kernels where layers have them, or from the chain rule written out, or
+many whole steps in C++.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from lockstep.engine.backprop import NotWritten, written, written_gradients
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS, fits
 from lockstep.engine.executors.eager import autograd_gradients
 from lockstep.engine.forward import outputs_on_own_rows
-from lockstep.engine.native import native_runner
+from lockstep.engine.native import fused_stack, native_runner, no_kernels
 from lockstep.engine.native import refusal as native_refusal
 from lockstep.engine.stack import Stack
 from lockstep.engine.step import Gradients, Resident, Runner, make_step, one_by_one
@@ -55,6 +56,10 @@ def by_autograd(stack: Stack, objective: Objective) -> Gradients:
     return autograd_gradients(stack, objective.loss)
 
 
+def by_fused_layers(stack: Stack, objective: Objective, rule: Rule) -> Runner:
+    return stepping(by_autograd)(fused_stack(stack), objective, rule)
+
+
 def by_chain_rule(stack: Stack, objective: Objective) -> Gradients:
     return written_gradients(stack, written(stack.originals[0], objective.data.inputs), objective.name)
 
@@ -76,6 +81,12 @@ def not_by_chain_rule(module: nn.Module, objective: Objective) -> str | None:
     return None
 
 
+def not_by_fused_layers(module: nn.Module, objective: Objective) -> str | None:
+    if objective.data.targets.device.type != "cpu":
+        return "its kernels are for a CPU"
+    return no_kernels(module)
+
+
 def not_by_kernels(module: nn.Module, objective: Objective) -> str | None:
     if objective.data.targets.device.type != "cpu":
         return "its kernels are for a CPU"
@@ -84,6 +95,11 @@ def not_by_kernels(module: nn.Module, objective: Objective) -> str | None:
 
 EXECUTORS: dict[str, Executor] = {
     "eager": Executor("nothing", stepping(by_autograd), lambda *_: None),
+    "fused": Executor(
+        "convolutions over images, recurrence or attention of the families, on a CPU that has a C++ compiler",
+        by_fused_layers,
+        not_by_fused_layers,
+    ),
     "backprop": Executor("a chain of layers whose backward is written out", stepping(by_chain_rule), not_by_chain_rule),
     "compiled": Executor("a chain of layers on a CPU that has a C++ compiler", by_kernels, not_by_kernels),
 }
@@ -100,8 +116,8 @@ def checked_name(name: str) -> str:
 def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool = True) -> tuple[str, str]:
     """The executor that a stack of such modules takes, and why. Raises ``SpecError`` for one that cannot train it.
 
-    ``auto`` is the fastest where it was measured (docs/decisions/0005-backprop.md, 0007-kernels.md). ``mapped``: see
-    ``Stack``.
+    ``auto`` is the fastest where it was measured (docs/decisions/0005-backprop.md, 0007-kernels.md,
+    0008-stacks-of-families.md). ``mapped``: see ``Stack``.
     """
     if checked_name(wanted) == "eager":
         return "eager", "asked for"
@@ -112,7 +128,9 @@ def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool =
             raise SpecError(f"executor={wanted} needs {needs}, however: {refusal}. Take executor=auto.")
         return wanted, "asked for"
     if refusal := apart or not_by_chain_rule(module, objective):
-        return "eager", f"autograd, as {refusal}"
+        if apart or not_by_fused_layers(module, objective):
+            return "eager", f"autograd, as {refusal}"
+        return "fused", "autograd, with layers for which this machine's compiler has made kernels"
     if objective.data.targets.device.type != "cpu":
         return "eager", "autograd; backprop was measured to be faster on a CPU alone"
     if refusal := native_refusal(module, objective.data.inputs):

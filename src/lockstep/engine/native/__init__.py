@@ -1,7 +1,9 @@
-"""The step in C++: chains of layers on a CPU, many steps at once, compiled for the machine at hand on first use."""
+"""The step in C++, compiled for the CPU at hand on first use: chains of layers, many steps at once, and layers of the
+families, each as one operation of autograd."""
 
+from lockstep.engine.native.forms import fused_stack, no_kernels
 from lockstep.engine.native.program import refusal
 from lockstep.engine.native.runner import native_runner
 from lockstep.engine.native.toolchain import NoLibrary, library
 
-__all__ = ["NoLibrary", "library", "native_runner", "refusal"]
+__all__ = ["NoLibrary", "fused_stack", "library", "native_runner", "no_kernels", "refusal"]

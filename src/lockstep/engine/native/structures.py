@@ -1,4 +1,4 @@
-"""What the kernels are handed, field by field as ``kernels/layers.h`` and ``kernels/train.cpp`` have it."""
+"""What the kernels are handed, field by field as ``kernels/layers.h``, ``train.cpp`` and ``parts.cpp`` have it."""
 
 import ctypes
 from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
@@ -7,10 +7,12 @@ from typing import Any
 
 Kind = IntEnum(
     "Kind",
-    "LINEAR ACTIVATION BATCH_NORM FEATURE_NORM ROOT_MEAN_SQUARE AFFINE DROPOUT SCALE SHIFT",
+    "LINEAR ACTIVATION BATCH_NORM FEATURE_NORM ROOT_MEAN_SQUARE AFFINE DROPOUT SCALE SHIFT "
+    "ATTENTION CONVOLUTION MAXIMUM RECURRENCE SUM",
     start=0,
 )
 Function = IntEnum("Function", "RELU LEAKY_RELU ELU GELU GELU_TANH SILU MISH SIGMOID TANH", start=0)
+Cell = IntEnum("Cell", "ELMAN_TANH ELMAN_RELU LSTM GRU", start=0)
 Loss = IntEnum("Loss", "CROSS_ENTROPY BINARY_CROSS_ENTROPY MSE MAE HUBER QUANTILE", start=0)
 Rule = IntEnum("Rule", "SGD NESTEROV RMSPROP RMSPROP_CENTRED ADAM ADAMW", start=0)
 PieceKind = IntEnum("PieceKind", "VECTOR MATRIX TABLE", start=0)
@@ -61,9 +63,23 @@ class Evaluation(Structure):
     _fields_ = fields(c_void_p, "rows counts features codes params outputs")
 
 
-def check(loaded: ctypes.CDLL) -> None:
+class Step(Structure):
+    _fields_ = [("layer", Layer), *fields(c_int64, "rows rows_out height width kernel unpadded")]
+
+
+class Part(Structure):
+    _fields_ = [
+        *fields(c_int64, "members samples inputs outputs flat size steps pieces places together training threads"),
+        *fields(c_void_p, "step piece x params keys mask y to_x to_params"),
+    ]
+
+
+IN_SOURCE = {"train": (Layer, Piece, Embedding, Program, Run, Evaluation), "parts": (Layer, Piece, Step, Part)}
+
+
+def check(loaded: ctypes.CDLL, source: str) -> None:
     """That both sides mean the same: a structure of another size would be read wrongly."""
     loaded.size_of.restype = loaded.vector_length.restype = c_int64
-    mine = [ctypes.sizeof(kind) for kind in (Layer, Piece, Embedding, Program, Run, Evaluation)]
+    mine = [ctypes.sizeof(kind) for kind in IN_SOURCE[source]]
     theirs = [int(loaded.size_of(c_int64(which))) for which in range(len(mine))]
     assert mine == theirs, f"structures of {mine} bytes, the kernels' are of {theirs}"

@@ -33,8 +33,8 @@ class NoLibrary(Exception):  # noqa: N818  (no error: a reason)
 
 
 @cache
-def library(dtype: torch.dtype) -> ctypes.CDLL:
-    """The kernels for numbers of ``dtype``. Raises ``NoLibrary`` with the reason."""
+def library(dtype: torch.dtype, source: str = "train") -> ctypes.CDLL:
+    """The kernels of one source file for numbers of ``dtype``. Raises ``NoLibrary`` with the reason."""
     if dtype not in REALS:
         raise NoLibrary(f"the kernels are for float32 and float64, and its weights are {str(dtype)[6:]}")
     compiler = find_compiler()
@@ -42,14 +42,14 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
     options = (*FLAGS, *filter(None, [processor]), f"-DREAL={REALS[dtype]}")
     sources = [path.read_bytes() for path in sorted(KERNELS.iterdir())]
     name = hashlib.sha256(b"\0".join([compiler.encode(), macros, " ".join(options).encode(), *sources])).hexdigest()
-    path = cache_folder() / f"kernels-{name[:24]}.so"
+    path = cache_folder() / f"kernels-{source}-{name[:24]}.so"
     if not path.exists():
-        compiled(compiler, options, path)
+        compiled(compiler, (*options, str(KERNELS / f"{source}.cpp")), path)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise NoLibrary(f"the compiled kernels cannot be loaded ({error})") from error
-    structures.check(loaded)
+    structures.check(loaded, source)
     return loaded
 
 
@@ -75,7 +75,7 @@ def compiled(compiler: str, options: tuple[str, ...], path: Path) -> None:
     handle, unfinished = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     try:
-        done = run([compiler, *options, str(KERNELS / "train.cpp"), "-o", unfinished])
+        done = run([compiler, *options, "-o", unfinished])
         if done.returncode:
             raise NoLibrary(f"the compiler {compiler} cannot make them ({first_line(done.stderr)})")
         os.replace(unfinished, path)

@@ -6,7 +6,10 @@
 #include "product.h"
 #include "team.h"
 
-enum Kind : int32_t { LINEAR, ACTIVATION, BATCH_NORM, FEATURE_NORM, ROOT_MEAN_SQUARE, AFFINE, DROPOUT, SCALE, SHIFT };
+enum Kind : int32_t {
+    LINEAR, ACTIVATION, BATCH_NORM, FEATURE_NORM, ROOT_MEAN_SQUARE, AFFINE, DROPOUT, SCALE, SHIFT,
+    ATTENTION, CONVOLUTION, MAXIMUM, RECURRENCE, SUM  // only in parts.h
+};
 enum Function : int32_t { RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SILU, MISH, SIGMOID, TANH };
 
 // A layer as data; the fields that its kind has no use for are 0. Offsets are places among a member's padded numbers.
@@ -18,7 +21,7 @@ struct Layer {
     int64_t groups, place;      // of a norm; which of the keys is the dropout's
     double eps, momentum, a, s;
     void *first, *second;       // buffers of all members: running mean and variance; threshold and scale; a row
-    int64_t* count;             // batches seen [K]
+    int64_t* count;             // batches seen [K]; null: the running numbers stay as they are
     int64_t stride, wide;       // from one member's buffer to the next; whether there is a number for each column
 };
 
@@ -30,6 +33,7 @@ struct Now {
     Real* grads;
     const int32_t* keys;
     Team team;
+    long first = 0;  // where in the batch the n rows begin
 
     Range rows() const { return team.share(n); }
     Range columns(long ld) const {  // whole vectors of them
@@ -154,10 +158,10 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const
         }
         for (long i = 0; i < L && j + i < l.out; i++) {
             Real &running_mean = mean_of_all[j + i], &running_var = var_of_all[j + i];
-            if (now.training) {
+            if (now.training && l.count) {
                 running_mean += Real(l.momentum) * (mean[i] - running_mean);
                 running_var += Real(l.momentum) * (var[i] * (Real(n) / Real(n - 1)) - running_var);
-            } else {
+            } else if (!now.training) {
                 mean[i] = running_mean;
                 var[i] = running_var;
             }
@@ -166,7 +170,7 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const
         store(rstd + j, scale);
         for (long b = 0; b < n; b++) store(y + b * ld + j, (load(x + b * ld + j) - mean) * scale);
     }
-    if (now.training && now.team.index == 0) l.count[now.member]++;
+    if (now.training && l.count && now.team.index == 0) l.count[now.member]++;
 }
 
 static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, const Real* rstd, const Now& now) {
@@ -238,7 +242,7 @@ static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const No
 static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out);
     const Range own = now.columns(ld);
-    product(now.n, own.end - own.begin, l.in, {x, padded(l.in), 1}, now.params + l.weight + own.begin, ld, y + own.begin,
+    product(now.n, own.end - own.begin, l.in, Left{x, padded(l.in), 1}, now.params + l.weight + own.begin, ld, y + own.begin,
             ld, l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
 }
 
@@ -246,7 +250,7 @@ static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
 static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Range own = now.columns(ld), to = {own.begin, own.end < l.out ? own.end : l.out};
-    product(l.in, own.end - own.begin, now.n, {h, 1, ld_below}, delta + own.begin, ld, now.grads + l.weight + own.begin,
+    product(l.in, own.end - own.begin, now.n, Left{h, 1, ld_below}, delta + own.begin, ld, now.grads + l.weight + own.begin,
             ld, nullptr);
     for (long j = own.begin; l.bias >= 0 && j < own.end; j += L)
         store(now.grads + l.bias + j, down(delta + j, now.n, ld));
@@ -256,7 +260,7 @@ static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* 
         for (long i = l.in; i < ld_below; i++) turned[k * ld_below + i] = 0;
     now.team.meet();
     const Range under = now.columns(ld_below);
-    product(now.n, under.end - under.begin, l.out, {delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
+    product(now.n, under.end - under.begin, l.out, Left{delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
             ld_below, nullptr);
 }
 
@@ -270,7 +274,7 @@ static void dropout(const Layer& l, const Real* x, Real* y, Real* kept, const No
     const Range own = now.rows();
     for (long b = own.begin; b < own.end; b++)
         for (long j = 0; j < ld; j += L) {
-            const SignedBits drawn = reinterpret_cast<SignedBits>(hashed(lanes + uint32_t(b * l.out + j), folded));
+            const SignedBits drawn = reinterpret_cast<SignedBits>(hashed(lanes + uint32_t((now.first + b) * l.out + j), folded));
             const SignedBits there = drawn >= threshold;  // −1 where it is kept
             const Vec r = __builtin_convertvector(there, Vec) * -scale;
             store(kept + b * ld + j, r);

@@ -15,10 +15,27 @@ struct Left {
     const Real* a;
     long row, step;
     Left below(long rows) const { return {a + rows * row, row, step}; }
+    Real at(long i, long k) const { return a[i * row + k * step]; }
 };
 
-template <int ROWS, int VECTORS>
-__attribute__((always_inline)) inline void tile(Left A, const Real* B, long ldb, Real* C, long ldc, long K,
+// A[i, k] = a[i·row + steps[k]], and A[i, k] = a[rows[i] + k·step]: windows over an image, which is not copied for them.
+struct Windowed {
+    const Real* a;
+    long row;
+    const long* steps;
+    Windowed below(long rows) const { return {a + rows * row, row, steps}; }
+    Real at(long i, long k) const { return a[i * row + steps[k]]; }
+};
+struct TurnedWindows {
+    const Real* a;
+    const long* rows;
+    long step;
+    TurnedWindows below(long count) const { return {a, rows + count, step}; }
+    Real at(long i, long k) const { return a[rows[i] + k * step]; }
+};
+
+template <int ROWS, int VECTORS, class Form>
+__attribute__((always_inline)) inline void tile(Form A, const Real* B, long ldb, Real* C, long ldc, long K,
                                                 const Real* bias) {
     Vec sums[ROWS][VECTORS];
 #pragma GCC unroll 8
@@ -31,7 +48,7 @@ __attribute__((always_inline)) inline void tile(Left A, const Real* B, long ldb,
         for (int j = 0; j < VECTORS; j++) b[j] = load(B + k * ldb + j * L);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; i++) {
-            const Vec a = splat(A.a[i * A.row + k * A.step]);
+            const Vec a = splat(A.at(i, k));
 #pragma GCC unroll 8
             for (int j = 0; j < VECTORS; j++) sums[i][j] += a * b[j];
         }
@@ -42,8 +59,8 @@ __attribute__((always_inline)) inline void tile(Left A, const Real* B, long ldb,
         for (int j = 0; j < VECTORS; j++) store(C + i * ldc + j * L, sums[i][j]);
 }
 
-template <int ROWS, int VECTORS>
-void last_rows(long left, Left A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
+template <int ROWS, int VECTORS, class Form>
+void last_rows(long left, Form A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
     if constexpr (ROWS > 0) {
         if (left == ROWS)
             tile<ROWS, VECTORS>(A, B, ldb, C, ldc, K, bias);
@@ -52,15 +69,16 @@ void last_rows(long left, Left A, const Real* B, long ldb, Real* C, long ldc, lo
     }
 }
 
-template <int VECTORS>
-void panel(long M, Left A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
+template <int VECTORS, class Form>
+void panel(long M, Form A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
     long i = 0;
     for (; i + TILE_ROWS <= M; i += TILE_ROWS) tile<TILE_ROWS, VECTORS>(A.below(i), B, ldb, C + i * ldc, ldc, K, bias);
     if (i < M) last_rows<TILE_ROWS - 1, VECTORS>(M - i, A.below(i), B, ldb, C + i * ldc, ldc, K, bias);
 }
 
 // C [M, N] = A [M, K] B [K, N] + bias [N] (if any). N is a whole number of vectors; B and C have rows of ldb and ldc.
-static void product(long M, long N, long K, Left A, const Real* B, long ldb, Real* C, long ldc, const Real* bias) {
+template <class Form>
+static void product(long M, long N, long K, Form A, const Real* B, long ldb, Real* C, long ldc, const Real* bias) {
     long j = 0, left = N / L;
     while (left) {
         const int now = left == 4 && TILE_VECTORS == 3 ? 2 : left < TILE_VECTORS ? int(left) : TILE_VECTORS;

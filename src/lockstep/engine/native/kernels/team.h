@@ -1,8 +1,11 @@
-// The threads that work on one member together. Everything is shared out by what it fills, never by what it sums, so a
-// number is the same however many they are.
+// The threads of a call, and those of them that work on one member together. Everything is shared out by what it fills,
+// never by what it sums, so a number is the same however many they are.
 #pragma once
 #include <atomic>
+#include <mutex>
+#include <new>
 #include <thread>
+#include <vector>
 
 struct Range {
     long begin, end;
@@ -36,3 +39,31 @@ struct Team {
         if (size > 1) meeting->wait();
     }
 };
+
+// Runs work(0) … work(count − 1), each on a thread of its own; whether there was memory and a thread for each. None
+// begins before all are there: in a team each waits for every other.
+template <class F>
+static bool on_threads(long count, F work) {
+    std::atomic<bool> good{true};
+    std::mutex start;
+    const auto guarded = [&](long t) {
+        start.lock();
+        start.unlock();
+        try {
+            if (good) work(t);
+        } catch (const std::bad_alloc&) {
+            good = false;
+        }
+    };
+    std::vector<std::thread> others;
+    start.lock();
+    try {
+        for (long t = 1; t < count; t++) others.emplace_back(guarded, t);
+    } catch (const std::exception&) {
+        good = false;
+    }
+    start.unlock();
+    guarded(0);
+    for (auto& other : others) other.join();
+    return good;
+}

@@ -4,29 +4,19 @@
 // are then in that core's cache. Where there are fewer members than threads, a team of threads shares each member.
 // lockstep/engine/native/program.py fills the structures below.
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <new>
-#include <thread>
 #include <vector>
 
 #include "layers.h"
 #include "losses.h"
+#include "memory.h"
 #include "rules.h"
 
 constexpr long MOST_FACTORS = 16;
 constexpr long WORTH_A_THREAD = 10'000'000;  // operations in a step, some 0.1 ms: threads of a team meet 20 times in it
-
-enum PieceKind : int32_t { VECTOR, MATRIX, TABLE };
-
-// One parameter: `rows` × `cols` numbers at `flat` among a member's P, and at `place` among its padded numbers, where a
-// MATRIX lies transposed with rows of `padded(rows)`.
-struct Piece {
-    int64_t kind, rows, cols, flat, place, size, decayed;
-};
 
 // Vectors of `width` numbers at `place`, one per code; they fill the features from `start` on.
 struct Embedding {
@@ -66,26 +56,6 @@ struct Evaluation {
     Real* const* outputs;                   // for each member [counts, outputs]
 };
 
-// ------------------------------------------------------------------------------------------------------------- memory
-
-struct Free {
-    void operator()(void* p) const { std::free(p); }
-};
-
-class Numbers {  // aligned, and 0 at the start
-  public:
-    explicit Numbers(long count = 0) {
-        const size_t bytes = (padded(count > 0 ? count : 1) * sizeof(Real) + 127) / 64 * 64;
-        data_.reset(static_cast<Real*>(std::aligned_alloc(64, bytes)));
-        if (!data_) throw std::bad_alloc();
-        std::memset(data_.get(), 0, bytes);
-    }
-    operator Real*() { return data_.get(); }
-
-  private:
-    std::unique_ptr<Real[], Free> data_;
-};
-
 // What it takes to bring a batch of a member there and back.
 struct Desk {
     Numbers input, delta, below, turned, grads, squares;
@@ -114,26 +84,6 @@ struct Own {
     Numbers params;
     std::vector<Numbers> moments;
 };
-
-static void pack(const Program& p, const Real* flat, Real* own) {
-    for (long i = 0; i < p.pieces; i++) {
-        const Piece& q = p.piece[i];
-        if (q.kind == MATRIX)
-            transpose(q.rows, q.cols, flat + q.flat, q.cols, own + q.place, padded(q.rows));
-        else
-            std::memcpy(own + q.place, flat + q.flat, q.rows * q.cols * sizeof(Real));
-    }
-}
-
-static void unpack(const Program& p, const Real* own, Real* flat) {
-    for (long i = 0; i < p.pieces; i++) {
-        const Piece& q = p.piece[i];
-        if (q.kind == MATRIX)
-            transpose(q.cols, q.rows, own + q.place, padded(q.rows), flat + q.flat, q.cols);
-        else
-            std::memcpy(flat + q.flat, own + q.place, q.rows * q.cols * sizeof(Real));
-    }
-}
 
 // ----------------------------------------------------------------------------------------------------------- the step
 
@@ -250,7 +200,7 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
 }
 
 static void evaluate_member(const Program& p, const Evaluation& e, long k, Desk& desk, Numbers& params) {
-    pack(p, e.params + k * p.flat, params);
+    pack(p.piece, p.pieces, e.params + k * p.flat, params);
     for (long start = 0; start < e.counts[k]; start += p.batch) {
         const long n = std::min(p.batch, e.counts[k] - start);
         const Now now{k, n, false, params, nullptr, nullptr, {}};
@@ -301,46 +251,18 @@ class Turns {
     std::mutex mutex_;
 };
 
-// Runs work(0) … work(count − 1), each on a thread of its own; whether there was memory and a thread for each. None
-// begins before all are there: in a team each waits for every other.
-template <class F>
-static bool on_threads(long count, F work) {
-    std::atomic<bool> good{true};
-    std::mutex start;
-    const auto guarded = [&](long t) {
-        start.lock();
-        start.unlock();
-        try {
-            if (good) work(t);
-        } catch (const std::bad_alloc&) {
-            good = false;
-        }
-    };
-    std::vector<std::thread> others;
-    start.lock();
-    try {
-        for (long t = 1; t < count; t++) others.emplace_back(guarded, t);
-    } catch (const std::exception&) {
-        good = false;
-    }
-    start.unlock();
-    guarded(0);
-    for (auto& other : others) other.join();
-    return good;
-}
-
 static void start_member(const Program& p, const Run& run, long k, Own& own) {
     own.params = Numbers(p.size);
-    pack(p, run.params + k * p.flat, own.params);
+    pack(p.piece, p.pieces, run.params + k * p.flat, own.params);
     for (long i = 0; i < p.moments; i++) {
         own.moments.emplace_back(p.size);
-        pack(p, run.moments[i] + k * p.flat, own.moments[i]);
+        pack(p.piece, p.pieces, run.moments[i] + k * p.flat, own.moments[i]);
     }
 }
 
 static void end_member(const Program& p, const Run& run, long k, Own& own) {
-    unpack(p, own.params, run.params + k * p.flat);
-    for (long i = 0; i < p.moments; i++) unpack(p, own.moments[i], run.moments[i] + k * p.flat);
+    unpack(p.piece, p.pieces, own.params, run.params + k * p.flat);
+    for (long i = 0; i < p.moments; i++) unpack(p.piece, p.pieces, own.moments[i], run.moments[i] + k * p.flat);
     own = Own();
 }
 

@@ -30,10 +30,22 @@ static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }  // b where eit
 static inline Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 static inline Vec select(Vec x, Vec positive, Vec other) { return x > Vec{} ? positive : other; }
 
-static inline Real sum(Vec v) {
-    Real s = 0;
-    for (long i = 0; i < L; i++) s += v[i];
-    return s;
+static inline Real sum(Vec v) {  // by halves
+    for (long half = L / 2; half; half /= 2)
+        for (long i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
+}
+
+static inline Real largest(Vec v) {
+    for (long half = L / 2; half; half /= 2)
+        for (long i = 0; i < half; i++) v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
+    return v[0];
+}
+
+static inline Vec counting() {  // 0, 1, 2 …
+    Vec v;
+    for (long i = 0; i < L; i++) v[i] = Real(i);
+    return v;
 }
 
 template <class F>

@@ -1,0 +1,132 @@
+"""Families' layers whose two ways are kernels: the same modules, of a class that runs them as a part."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from lockstep.engine.backprop.activations import Activation, activation
+from lockstep.engine.native.parts import Draft, run
+from lockstep.engine.native.structures import Cell
+from lockstep.engine.native.toolchain import NoLibrary, library
+from lockstep.engine.stack import Stack
+from lockstep.network.families.cnn import ImageStage
+from lockstep.network.families.transformer import Block
+from lockstep.network.layers.dropout import KeyedDropout
+from lockstep.network.layers.images import ImageConv, ImageMax
+from lockstep.network.layers.pooling import masked
+from lockstep.network.layers.recurrent import GATES, Recurrent
+
+
+class FusedBlock(Block):
+    """A transformer's block as one part."""
+
+    def forward(self, h: Tensor, mask: Tensor) -> Tensor:
+        width = h.shape[2]
+        draft = Draft(width, h.shape[1], vector_length(self))
+        draft.norm(self.norm1, "norm1")
+        draft.linear(["self_attn.in_proj_weight"], ["self_attn.in_proj_bias"], 3 * width)
+        draft.attention(self.self_attn.heads)
+        draft.linear(["self_attn.out_proj.weight"], ["self_attn.out_proj.bias"], width)
+        draft.dropout(self.dropout1, "dropout1")
+        draft.around(0)
+        middle = len(draft.steps)
+        draft.norm(self.norm2, "norm2")
+        draft.linear(["linear1.weight"], ["linear1.bias"], self.linear1.out_features)
+        draft.activation(self.activation)
+        draft.dropout(self.dropout, "dropout")
+        draft.linear(["linear2.weight"], ["linear2.bias"], width)
+        draft.dropout(self.dropout2, "dropout2")
+        draft.around(middle)
+        return run(self, draft, h, mask)
+
+
+class FusedStage(ImageStage):
+    """A stage of convolutions as one part."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, height, width = x.shape
+        draft = Draft(C, height * width, vector_length(self), height, width)
+        for name, layer in self.named_children():
+            match layer:
+                case ImageConv(kernel_size=(kernel, _)):
+                    draft.convolution(name, layer.out_channels, kernel, bias=layer.bias is not None)
+                case ImageMax():
+                    draft.maximum(layer.size)
+                case nn.BatchNorm2d():
+                    draft.norm(layer, name)
+                case nn.Identity():
+                    pass
+                case _:
+                    draft.activation(layer)
+        y = run(self, draft, x.permute(0, 2, 3, 1).reshape(B, height * width, C))
+        return y.view(B, draft.height, draft.width, -1).permute(0, 3, 1, 2)
+
+
+class FusedRecurrent(Recurrent):
+    """Each layer of recurrence, the product for all steps' inputs included, as one part."""
+
+    def _layer(self, x: Tensor, mask: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        ends = [f"l{layer}{direction}" for direction in self.directions]
+        draft = Draft(x.shape[2], x.shape[1], vector_length(self))
+        gates = GATES[self.cell] * self.hidden
+        draft.linear([f"weight_ih_{end}" for end in ends], [f"bias_ih_{end}" for end in ends], len(ends) * gates)
+        cell = Cell[f"elman_{self.nonlinearity}".upper() if self.cell == "elman" else self.cell.upper()]
+        draft.recurrence(cell, [f"weight_hh_{e}" for e in ends], [f"bias_hh_{e}" for e in ends], self.hidden)
+        states = run(self, draft, x, mask)
+        last = [states[:, -1, : self.hidden], *([states[:, 0, self.hidden :]] if len(ends) > 1 else [])]
+        return masked(states, mask), torch.cat(last, dim=1)
+
+
+def has_kernels(module: nn.Module) -> bool:
+    """Whether ``module`` is of a class that has a fused form, and holds only what that form knows."""
+    match module:
+        case Block() if type(module) is Block:
+            kept = (module.dropout, module.dropout1, module.dropout2)
+            return (
+                isinstance(module.self_attn.dropout, nn.Identity)
+                and module.self_attn.rotary is None
+                and isinstance(activation(module.activation), Activation)
+                and all(isinstance(drop, nn.Identity | nn.Dropout | KeyedDropout) for drop in kept)
+            )
+        case ImageStage() if type(module) is ImageStage:
+            return all(map(in_stage, module))
+    return type(module) is Recurrent
+
+
+def in_stage(layer: nn.Module) -> bool:
+    if isinstance(layer, ImageConv | ImageMax | nn.Identity):
+        return True
+    return type(layer) is nn.BatchNorm2d or isinstance(activation(layer), Activation)
+
+
+FORMS: dict[type[nn.Module], type[nn.Module]] = {Block: FusedBlock, ImageStage: FusedStage, Recurrent: FusedRecurrent}
+
+
+def fused(form: nn.Module) -> nn.Module:
+    """A copy of a stack's form in which every layer that has kernels runs by them."""
+    form = copy.deepcopy(form)
+    for module in form.modules():
+        if has_kernels(module):
+            module.__class__ = FORMS[type(module)]
+    return form
+
+
+def fused_stack(stack: Stack) -> Stack:
+    return replace(stack, train_form=fused(stack.train_form), eval_form=fused(stack.eval_form))
+
+
+def no_kernels(module: nn.Module) -> str | None:
+    """Why no layer of ``module`` runs by kernels of its own; None where one does."""
+    if not any(map(has_kernels, module.modules())):
+        return "none of its layers has kernels"
+    try:
+        library(next(p.dtype for p in module.parameters() if p.requires_grad), "parts")
+    except NoLibrary as reason:
+        return str(reason)
+    return None
+
+
+def vector_length(module: nn.Module) -> int:
+    return int(library(next(module.parameters()).dtype, "parts").vector_length())
