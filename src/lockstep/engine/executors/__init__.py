@@ -127,10 +127,12 @@ def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool =
             needs = EXECUTORS[wanted].needs
             raise SpecError(f"executor={wanted} needs {needs}, however: {refusal}. Take executor=auto.")
         return wanted, "asked for"
-    if refusal := apart or not_by_chain_rule(module, objective):
-        if apart or not_by_fused_layers(module, objective):
-            return "eager", f"autograd, as {refusal}"
-        return "fused", "autograd, with layers for which this machine's compiler has made kernels"
+    if apart:
+        return "eager", f"autograd, as {apart}"
+    if refusal := not_by_chain_rule(module, objective):
+        if why := not_by_fused_layers(module, objective):
+            return "eager", f"autograd, as {refusal}; not fused, as {why}"
+        return "fused", f"autograd, as {refusal}, around layers for which this machine's compiler has made kernels"
     if objective.data.targets.device.type != "cpu":
         return "eager", "autograd; backprop was measured to be faster on a CPU alone"
     if refusal := native_refusal(module, objective.data.inputs):

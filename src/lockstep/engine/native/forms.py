@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from lockstep.engine.native.parts import Draft, run
 from lockstep.engine.native.structures import Cell
 from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Stack
-from lockstep.network.families.cnn import ImageStage
+from lockstep.network.families.cnn import ImageCnn, ImageStage
 from lockstep.network.families.transformer import Block
 from lockstep.network.layers.dropout import KeyedDropout
 from lockstep.network.layers.images import ImageConv, ImageMax
@@ -42,26 +43,43 @@ class FusedBlock(Block):
         return run(self, draft, h, mask)
 
 
-class FusedStage(ImageStage):
-    """A stage of convolutions as one part."""
+class FusedImageCnn(ImageCnn):
+    """All stages of convolutions as one part, between what comes before and behind them."""
 
     def forward(self, x: Tensor) -> Tensor:
+        layers = list(self)
+        first, last = (
+            pick(n for n, layer in enumerate(layers) if isinstance(layer, ImageStage)) for pick in (min, max)
+        )
+        for layer in layers[:first]:
+            x = layer(x)
+        x = self.stages(x, range(first, last + 1))
+        for layer in layers[last + 1 :]:
+            x = layer(x)
+        return x
+
+    def stages(self, x: Tensor, which: range) -> Tensor:
         B, C, height, width = x.shape
         draft = Draft(C, height * width, vector_length(self), height, width)
-        for name, layer in self.named_children():
-            match layer:
-                case ImageConv(kernel_size=(kernel, _)):
-                    draft.convolution(name, layer.out_channels, kernel, bias=layer.bias is not None)
-                case ImageMax():
-                    draft.maximum(layer.size)
-                case nn.BatchNorm2d():
-                    draft.norm(layer, name)
-                case nn.Identity():
-                    pass
-                case _:
-                    draft.activation(layer)
+        for n in which:
+            layers = [*self[n].named_children(), ("", None)]
+            for (name, layer), (_, after) in pairwise(layers):
+                in_stage(draft, layer, f"{n}.{name}", pool=after.size if isinstance(after, ImageMax) else 1)
         y = run(self, draft, x.permute(0, 2, 3, 1).reshape(B, height * width, C))
         return y.view(B, draft.height, draft.width, -1).permute(0, 3, 1, 2)
+
+
+def in_stage(draft: Draft, layer: nn.Module | None, name: str, pool: int) -> None:
+    """``layer``, and the maximum over squares that follows it."""
+    match layer:
+        case ImageConv(kernel_size=(kernel, _)):
+            draft.convolution(name, layer.out_channels, kernel, pool, bias=layer.bias is not None)
+        case nn.BatchNorm2d():
+            draft.norm(layer, name)
+        case ImageMax() | nn.Identity() | None:
+            pass
+        case _:
+            draft.activation(layer)
 
 
 class FusedRecurrent(Recurrent):
@@ -90,18 +108,29 @@ def has_kernels(module: nn.Module) -> bool:
                 and isinstance(activation(module.activation), Activation)
                 and all(isinstance(drop, nn.Identity | nn.Dropout | KeyedDropout) for drop in kept)
             )
-        case ImageStage() if type(module) is ImageStage:
-            return all(map(in_stage, module))
+        case ImageCnn() if type(module) is ImageCnn:
+            stages = [layer for layer in module if isinstance(layer, ImageStage)]
+            return all(stage_has_kernels(stage) for stage in stages)
     return type(module) is Recurrent
 
 
-def in_stage(layer: nn.Module) -> bool:
-    if isinstance(layer, ImageConv | ImageMax | nn.Identity):
-        return True
-    return type(layer) is nn.BatchNorm2d or isinstance(activation(layer), Activation)
+def stage_has_kernels(stage: ImageStage) -> bool:
+    """The maximum over squares has one behind a convolution alone."""
+    pairs = pairwise([nn.Identity(), *stage])
+    return all(isinstance(before, ImageConv) if isinstance(layer, ImageMax) else layer_has_kernel(layer)
+               for before, layer in pairs)  # fmt: skip
 
 
-FORMS: dict[type[nn.Module], type[nn.Module]] = {Block: FusedBlock, ImageStage: FusedStage, Recurrent: FusedRecurrent}
+def layer_has_kernel(layer: nn.Module) -> bool:
+    known = isinstance(layer, ImageConv | nn.Identity) or type(layer) is nn.BatchNorm2d
+    return known or isinstance(activation(layer), Activation)
+
+
+FORMS: dict[type[nn.Module], type[nn.Module]] = {
+    Block: FusedBlock,
+    ImageCnn: FusedImageCnn,
+    Recurrent: FusedRecurrent,
+}
 
 
 def fused(form: nn.Module) -> nn.Module:

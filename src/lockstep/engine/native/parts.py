@@ -67,23 +67,14 @@ class Draft:
         return self.piece(names, size, 1, PieceKind.VECTOR)
 
     def add(
-        self, kind: Kind, outputs: int | None = None, rows_out: int | None = None, kernel: int = 0, **own: Any
-    ) -> None:
-        outputs = self.outputs if outputs is None else outputs
-        layer = Layer(**({"kind": kind, "inputs": self.outputs, "outputs": outputs, "weight": -1, "bias": -1,
-                          "groups": 1} | own))  # fmt: skip
-        rows = self.rows_out
-        self.steps.append(
-            Step(
-                layer,
-                rows,
-                rows if rows_out is None else rows_out,
-                self.height,
-                self.width,
-                kernel,
-                kind == Kind.CONVOLUTION and not self.steps,
-            )
-        )
+        self, kind: Kind, outputs: int | None = None, rows_out: int | None = None, window: tuple[int, int] = (0, 0),
+        **own: Any,
+    ) -> None:  # fmt: skip
+        outputs, rows = self.outputs if outputs is None else outputs, self.rows_out
+        fields = {"kind": kind, "inputs": self.outputs, "outputs": outputs, "weight": -1, "bias": -1, "groups": 1} | own
+        unpadded = kind == Kind.CONVOLUTION and not self.steps
+        sizes = (rows if rows_out is None else rows_out, self.height, self.width, *window, unpadded)
+        self.steps.append(Step(Layer(**fields), rows, *sizes))
 
     def linear(self, names: Sequence[str], biases: Sequence[str], outputs: int) -> None:
         weight = self.matrix(*names, rows=outputs, cols=self.outputs)
@@ -117,14 +108,12 @@ class Draft:
     def attention(self, heads: int) -> None:
         self.add(Kind.ATTENTION, self.outputs // 3, groups=heads)
 
-    def convolution(self, name: str, outputs: int, kernel: int, *, bias: bool) -> None:
+    def convolution(self, name: str, outputs: int, kernel: int, pool: int, *, bias: bool) -> None:
+        """A convolution and the maximum over squares of ``pool`` pixels."""
         weight = self.matrix(f"{name}.weight", rows=outputs, cols=kernel**2 * self.outputs)
         shift = self.vector_of(f"{name}.bias", size=outputs) if bias else -1
-        self.add(Kind.CONVOLUTION, outputs, kernel=kernel, weight=weight, bias=shift)
-
-    def maximum(self, size: int) -> None:
-        smaller = self.height // size, self.width // size
-        self.add(Kind.MAXIMUM, rows_out=smaller[0] * smaller[1], kernel=size)
+        smaller = self.height // pool, self.width // pool
+        self.add(Kind.CONVOLUTION, outputs, smaller[0] * smaller[1], (kernel, pool), weight=weight, bias=shift)
         self.height, self.width = smaller
 
     def recurrence(self, cell: Cell, weights: Sequence[str], biases: Sequence[str], hidden: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 Kind = IntEnum(
     "Kind",
     "LINEAR ACTIVATION BATCH_NORM FEATURE_NORM ROOT_MEAN_SQUARE AFFINE DROPOUT SCALE SHIFT "
-    "ATTENTION CONVOLUTION MAXIMUM RECURRENCE SUM",
+    "ATTENTION CONVOLUTION RECURRENCE SUM",
     start=0,
 )
 Function = IntEnum("Function", "RELU LEAKY_RELU ELU GELU GELU_TANH SILU MISH SIGMOID TANH", start=0)
@@ -64,7 +64,7 @@ class Evaluation(Structure):
 
 
 class Step(Structure):
-    _fields_ = [("layer", Layer), *fields(c_int64, "rows rows_out height width kernel unpadded")]
+    _fields_ = [("layer", Layer), *fields(c_int64, "rows rows_out height width kernel pool unpadded")]
 
 
 class Part(Structure):

@@ -42,8 +42,12 @@ def image_cnn(spec: Cnn, shape: Grid) -> tuple[nn.Module, int]:
     inputs = (shape.channels, *spec.channels)
     stages = [ImageStage(spec, *sizes) for sizes in zip(inputs, spec.channels, spec.kernels, strict=False)]
     per_channel = {"mean": 1, "max": 1, "mean_max": 2, "flatten": height * width}[spec.pooling]
-    body = nn.Sequential(*changes, *stages, ImagePooling(spec.pooling), nn.Dropout(spec.dropout))
+    body = ImageCnn(*changes, *stages, ImagePooling(spec.pooling), nn.Dropout(spec.dropout))
     return body, spec.channels[-1] * per_channel
+
+
+class ImageCnn(nn.Sequential):
+    """Augmentation, if any, stages, pooling, dropout."""
 
 
 class ImageStage(nn.Sequential):

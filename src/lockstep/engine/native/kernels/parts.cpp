@@ -51,8 +51,7 @@ struct Desk {
             long keep = kept_by(l, n * s.rows), need = l.kind == LINEAR ? l.out * padded(l.in) : 0;
             switch (l.kind) {
                 case ATTENTION: keep = n * Heads(s).weights(), need = Heads(s).scratch(); break;
-                case CONVOLUTION: need = Windows(s).scratch(); break;
-                case MAXIMUM: keep = n * s.rows_out * padded(l.out); break;
+                case CONVOLUTION: keep = n * Windows(s).outputs(), need = Windows(s).scratch(); break;
                 case RECURRENCE: keep = n * Recurrence(s).kept(), need = Recurrence(s).scratch(n); break;
             }
             outputs.emplace_back(n * s.rows_out * padded(l.out) + L);
@@ -83,8 +82,8 @@ class Desks {
         for (long i = 0; i < p.steps; i++) {
             const Step& s = p.step[i];
             const Layer& l = s.layer;
-            key.insert(key.end(), {l.kind, l.function, l.in, l.out, l.groups, s.rows, s.rows_out, s.height, s.wide_pixels,
-                                   s.kernel, s.unpadded});
+            key.insert(key.end(), {l.kind, l.function, l.in, l.out, l.groups, s.rows, s.rows_out, s.height, s.width, s.kernel,
+                                   s.pool, s.unpadded});
         }
         return key;
     }
@@ -151,8 +150,7 @@ static void through(const Part& p, Desk& desk, const Chunk& c) {
         const Now now = c.now(p, s, desk);
         switch (s.layer.kind) {
             case ATTENTION: attention(s, x, y, kept, desk.scratch, c.mask(p), c.samples); break;
-            case CONVOLUTION: convolution(s, x, y, desk.scratch, c.samples, now); break;
-            case MAXIMUM: maximum(s, x, y, kept, c.samples); break;
+            case CONVOLUTION: convolution(s, x, y, kept, desk.scratch, c.samples, now); break;
             case RECURRENCE: recurrence(s, x, y, kept, desk.scratch, c.mask(p), c.samples, now); break;
             case SUM:
                 map2(x, desk.into(s.layer.place), y, {0, now.n * padded(s.layer.out)}, [](Vec a, Vec b) { return a + b; });
@@ -174,8 +172,7 @@ static void back(const Part& p, Desk& desk, const Chunk& c) {
         const long count = now.n * padded(s.layer.in);
         switch (s.layer.kind) {
             case ATTENTION: attention_back(s, delta, below, x, kept, desk.scratch, c.samples); break;
-            case CONVOLUTION: convolution_back(s, delta, below, x, desk.scratch, c.samples, now); break;
-            case MAXIMUM: maximum_back(s, delta, below, kept, c.samples); break;
+            case CONVOLUTION: convolution_back(s, delta, below, x, kept, desk.scratch, c.samples, now); break;
             case RECURRENCE: recurrence_back(s, delta, below, kept, desk.scratch, c.mask(p), c.samples, now); break;
             case SUM: std::memcpy(desk.around[i], delta, count * sizeof(Real)); break;
             default: backward(s.layer, delta, below, x, desk.outputs[i], const_cast<Real*>(kept), desk.scratch, now);

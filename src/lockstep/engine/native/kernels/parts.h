@@ -1,4 +1,4 @@
-// Layers that see more than a row: attention, convolution and maximum over images, recurrence. For ONE member and some
+// Layers that see more than a row: attention, convolution over images, recurrence. For ONE member and some
 // whole samples, forward and back; what is padded is 0 in every δ, as in layers.h.
 #pragma once
 #include <algorithm>
@@ -11,7 +11,7 @@ enum Cell : int32_t { ELMAN_TANH, ELMAN_RELU, LSTM, GRU };
 // A layer and the shape of a sample: `rows` there are of it (steps, pixels) before the layer, and `rows_out` after.
 struct Step {
     Layer layer;
-    int64_t rows, rows_out, height, wide_pixels, kernel;
+    int64_t rows, rows_out, height, width, kernel, pool;
     int64_t unpadded;  // its input comes as it is
 };
 
@@ -123,16 +123,20 @@ static void attention_back(const Step& s, const Real* delta, Real* below, const 
 
 // ------------------------------------------------------------------------------------------------------------- images
 
-// A convolution whose output has the size of its input, channels innermost. Each image is laid into a frame of zeros, so
-// that a place of the window is one distance from a pixel, wherever that is; pixels of the frame are worked out with the
-// others, and not kept.
+// A convolution whose output has the size of its input, and the maximum over squares of `pool` pixels of it; channels are
+// innermost. Each image is laid into a frame of zeros, so that a place of the window is one distance from a pixel,
+// wherever that is; pixels of the frame are worked out with the others, and not looked at.
 struct Windows {
-    long h, w, k, C, O, pixels, window, frame, most, ldx, below, ldy;
+    long h, w, k, C, O, pixels, window, frame, most, pool, rows, columns, ldx, below, ldy;
     explicit Windows(const Step& s)
-        : h(s.height), w(s.wide_pixels), k(s.kernel), C(s.layer.in), O(s.layer.out), pixels(h * w), window(k * k * C),
-          frame(w + k - 1), most(h * frame), ldx(s.unpadded ? C : padded(C)), below(padded(C)), ldy(padded(O)) {}
+        : h(s.height), w(s.width), k(s.kernel), C(s.layer.in), O(s.layer.out), pixels(h * w), window(k * k * C),
+          frame(w + k - 1), most(h * frame), pool(s.pool), rows(h / pool), columns(w / pool), ldx(s.unpadded ? C : padded(C)),
+          below(padded(C)), ldy(padded(O)) {}
     long framed(long channels) const { return (h + k) * frame * channels + L; }
-    long scratch() const { return framed(C) + framed(O) + most * padded(std::max(C, O)) + k * k * padded(C) * O + window * ldy; }
+    long outputs() const { return rows * columns * ldy; }  // of an image, and kept of it: which pixel of a square it was
+    long scratch() const {
+        return framed(C) + framed(O) + most * std::max(below, ldy) + k * k * below * O + window * ldy;
+    }
 
     // Each place of the window of an image with so many channels, as the distance from the window's first pixel.
     std::vector<long> distances(long channels) const {
@@ -143,114 +147,98 @@ struct Windows {
         return found;
     }
 
-    // An image [pixels, channels] with rows of ld within its frame, `before` pixels of it above and to the left. Whole
-    // vectors in ascending order: what one writes too much, the next replaces.
-    void lay(const Real* image, long channels, long ld, long before, Real* to) const {
-        for (long i = -before; i < h + k - before; i++)
-            for (long j = -before; j < frame - before; j++, to += channels) {
-                const bool inside = i >= 0 && i < h && j >= 0 && j < w;
-                const Real* from = image + (i * w + j) * ld;
-                for (long c = 0; c < channels; c += L) store(to + c, inside ? load(from + c) : Vec{});
-            }
+    // An image of `channels` within its frame. Its pixels are ld numbers from each other, its rows `line`. Whole vectors
+    // in ascending order: what one writes too much, the next replaces.
+    void lay(const Real* image, long channels, long ld, long line, Real* to) const {
+        const long reach = k / 2, ends = frame - w - reach;
+        const auto nothing = [&](long count) {
+            std::memset(to, 0, count * channels * sizeof(Real));
+            to += count * channels;
+        };
+        nothing(reach * frame);
+        for (long i = 0; i < h; i++) {
+            nothing(reach);
+            const Real* from = image + i * line;
+            for (long j = 0; j < w; j++, from += ld, to += channels)
+                for (long c = 0; c < channels; c += L) store(to + c, load(from + c));
+            nothing(ends);
+        }
+        nothing((k - reach) * frame);
     }
 
-    void take_out(const Real* framed, Real* image, long ld) const {
-        for (long i = 0; i < h; i++) std::memcpy(image + i * w * ld, framed + i * frame * ld, w * ld * sizeof(Real));
+    // f(first pixel of a square in the frame, place of its maximum among the outputs), vector by vector.
+    template <class F>
+    void squares(F f) const {
+        for (long i = 0; i < rows; i++)
+            for (long j = 0; j < columns; j++)
+                for (long c = 0; c < ldy; c += L)
+                    f((i * frame + j) * pool * ldy + c, (i * columns + j) * ldy + c);
+    }
+    long in_square(long n) const { return (n / pool * frame + n % pool) * ldy; }
+
+    void largest(const Real* framed, Real* y, Real* which) const {  // NaN is
+        squares([=](long first, long place) {
+            Vec best = load(framed + first), at{};
+            for (long n = 1; n < pool * pool; n++) {
+                const Vec now = load(framed + first + in_square(n));
+                const auto better = (now > best) | (now != now);
+                best = better ? now : best;
+                at = better ? splat(Real(n)) : at;
+            }
+            store(y + place, best);
+            store(which + place, at);
+        });
+    }
+
+    void spread(const Real* delta, const Real* which, Real* framed) const {
+        std::memset(framed, 0, most * ldy * sizeof(Real));
+        squares([=](long first, long place) {
+            const Vec d = load(delta + place), at = load(which + place);
+            for (long n = 0; n < pool * pool; n++)
+                store(framed + first + in_square(n), at == splat(Real(n)) ? d : Vec{});
+        });
     }
 };
 
-static void convolution(const Step& s, const Real* x, Real* y, Real* scratch, long samples, const Now& now) {
+static void convolution(const Step& s, const Real* x, Real* y, Real* kept, Real* scratch, long samples, const Now& now) {
     const Windows c(s);
     const std::vector<long> steps = c.distances(c.C);
     Real *image = scratch, *out = image + c.framed(c.C);
     for (long b = 0; b < samples; b++) {
-        c.lay(x + b * c.pixels * c.ldx, c.C, c.ldx, c.k / 2, image);
+        c.lay(x + b * c.pixels * c.ldx, c.C, c.ldx, c.w * c.ldx, image);
         product(c.most, c.ldy, c.window, Windowed{image, c.C, steps.data()}, now.params + s.layer.weight, c.ldy, out, c.ldy,
                 s.layer.bias < 0 ? nullptr : now.params + s.layer.bias);
-        c.take_out(out, y + b * c.pixels * c.ldy, c.ldy);
+        c.largest(out, y + b * c.outputs(), kept + b * c.outputs());
     }
 }
 
 // dW is the product of the windows and δ, and δ_below the convolution of δ with the weights turned round.
-static void convolution_back(const Step& s, const Real* delta, Real* below, const Real* x, Real* scratch, long samples,
-                             const Now& now) {
+static void convolution_back(const Step& s, const Real* delta, Real* below, const Real* x, const Real* kept, Real* scratch,
+                             long samples, const Now& now) {
     const Windows c(s);
     const std::vector<long> places = c.distances(c.C), steps = c.distances(c.O);
     Real *image = scratch, *deltas = image + c.framed(c.C), *out = deltas + c.framed(c.O);
-    Real *turned = out + c.most * padded(std::max(c.C, c.O)), *own = turned + c.k * c.k * c.below * c.O;
+    Real *turned = out + c.most * std::max(c.below, c.ldy), *own = turned + c.k * c.k * c.below * c.O;
     const Real* weight = now.params + s.layer.weight;
     Real* grads = now.grads + s.layer.weight;
-    for (long b = 0; b < samples; b++) {
-        const Real* one = delta + b * c.pixels * c.ldy;
-        c.lay(x + b * c.pixels * c.ldx, c.C, c.ldx, c.k / 2, image);
-        for (long i = 0; i < c.h; i++) {
-            std::memcpy(out + i * c.frame * c.ldy, one + i * c.w * c.ldy, c.w * c.ldy * sizeof(Real));
-            std::memset(out + (i * c.frame + c.w) * c.ldy, 0, (c.k - 1) * c.ldy * sizeof(Real));
-        }
-        product(c.window, c.ldy, c.most, TurnedWindows{image, places.data(), c.C}, out, c.ldy, b ? own : grads, c.ldy,
-                nullptr);
-        if (b) map2(own, grads, grads, {0, c.window * c.ldy}, [](Vec one, Vec all) { return one + all; });
-    }
-    for (long j = 0; s.layer.bias >= 0 && j < c.ldy; j += L)
-        store(now.grads + s.layer.bias + j, down(delta + j, samples * c.pixels, c.ldy));
-    if (s.layer.lowest) return;
-    for (long place = 0; place < c.k * c.k; place++)  // [k·k, C, O] becomes [k·k turned round, O, C]
+    for (long place = 0; place < c.k * c.k && !s.layer.lowest; place++)  // [k·k, C, O] becomes [k·k turned round, O, C]
         for (long o = 0; o < c.O; o++)
             for (long i = 0; i < c.below; i++)
                 turned[((c.k * c.k - 1 - place) * c.O + o) * c.below + i] = i < c.C ? weight[(place * c.C + i) * c.ldy + o] : 0;
     for (long b = 0; b < samples; b++) {
-        c.lay(delta + b * c.pixels * c.ldy, c.O, c.ldy, c.k / 2, deltas);
+        c.lay(x + b * c.pixels * c.ldx, c.C, c.ldx, c.w * c.ldx, image);
+        c.spread(delta + b * c.outputs(), kept + b * c.outputs(), out);
+        product(c.window, c.ldy, c.most, TurnedWindows{image, places.data(), c.C}, out, c.ldy, b ? own : grads, c.ldy,
+                nullptr);
+        if (b) map2(own, grads, grads, {0, c.window * c.ldy}, [](Vec one, Vec all) { return one + all; });
+        if (s.layer.lowest) continue;
+        c.lay(out, c.O, c.ldy, c.frame * c.ldy, deltas);
         product(c.most, c.below, c.k * c.k * c.O, Windowed{deltas, c.O, steps.data()}, turned, c.below, out, c.below, nullptr);
-        c.take_out(out, below + b * c.pixels * c.below, c.below);
+        for (long i = 0; i < c.h; i++)
+            std::memcpy(below + (b * c.h + i) * c.w * c.below, out + i * c.frame * c.below, c.w * c.below * sizeof(Real));
     }
-}
-
-// The maximum over squares of `kernel` pixels; kept is which pixel of its square it was. NaN is the largest.
-struct Squares {
-    long w, k, rows, columns, ld;
-    explicit Squares(const Step& s)
-        : w(s.wide_pixels), k(s.kernel), rows(s.height / k), columns(w / k), ld(padded(s.layer.out)) {}
-
-    template <class F>
-    void each(F at) const {  // the first pixel of each square, and the place of its maximum
-        for (long i = 0; i < rows; i++)
-            for (long j = 0; j < columns; j++) at((i * k * w + j * k) * ld, (i * columns + j) * ld);
-    }
-};
-
-static void maximum(const Step& s, const Real* x, Real* y, Real* kept, long samples) {
-    const Squares q(s);
-    for (long b = 0; b < samples; b++)
-        q.each([&](long first, long place) {
-            const Real* in = x + b * s.rows * q.ld + first;
-            place += b * s.rows_out * q.ld;
-            for (long c = 0; c < q.ld; c += L) {
-                Vec best = load(in + c), which{};
-                for (long n = 1; n < q.k * q.k; n++) {
-                    const Vec now = load(in + (n / q.k * q.w + n % q.k) * q.ld + c);
-                    const auto better = (now > best) | (now != now);
-                    best = better ? now : best;
-                    which = better ? splat(Real(n)) : which;
-                }
-                store(y + place + c, best);
-                store(kept + place + c, which);
-            }
-        });
-}
-
-static void maximum_back(const Step& s, const Real* delta, Real* below, const Real* kept, long samples) {
-    const Squares q(s);
-    std::memset(below, 0, samples * s.rows * q.ld * sizeof(Real));
-    for (long b = 0; b < samples; b++)
-        q.each([&](long first, long place) {
-            Real* out = below + b * s.rows * q.ld + first;
-            place += b * s.rows_out * q.ld;
-            for (long c = 0; c < q.ld; c += L) {
-                const Vec d = load(delta + place + c), which = load(kept + place + c);
-                for (long n = 0; n < q.k * q.k; n++)
-                    store(out + (n / q.k * q.w + n % q.k) * q.ld + c, which == splat(Real(n)) ? d : Vec{});
-            }
-        });
+    for (long j = 0; s.layer.bias >= 0 && j < c.ldy; j += L)
+        store(now.grads + s.layer.bias + j, down(delta + j, samples * c.rows * c.columns, c.ldy));
 }
 
 // --------------------------------------------------------------------------------------------------------- recurrence

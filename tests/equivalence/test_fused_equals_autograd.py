@@ -1,0 +1,202 @@
+"""Layers of the families by their kernels against the same layers by autograd, over random networks and data."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lockstep.engine.executors import EXECUTORS, Objective, pick
+from lockstep.engine.loop import Problem
+from lockstep.engine.native import library
+from lockstep.engine.population import make_population
+from lockstep.engine.stack import lift
+from lockstep.engine.state import fresh_state, rule_of
+from lockstep.engine.step import Resident
+from lockstep.engine.streams import epoch_rows
+from lockstep.engine.tables import epoch_tables
+from lockstep.engine.train import make_modules, train_population
+from lockstep.errors import SpecError
+from lockstep.network.families import make_body
+from lockstep.network.losses import LOSSES
+from lockstep.network.shapes import Grid, Sequence
+from lockstep.spec import AdamW, Population, Training, TrainSpec
+from lockstep.spec.network import Augment, Cnn, Rnn, Transformer
+
+ROWS, VALID, CLASSES = 52, 12, 3
+
+
+class Whole(nn.Module):
+    def __init__(self, spec, shape):
+        super().__init__()
+        self.body, width = make_body(spec, shape)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x, *lengths):
+        masks = [torch.arange(x.shape[1]) < own[:, None] for own in lengths]
+        return self.head(self.body(x, *masks))
+
+
+def random_cnn(rng):
+    channels = tuple(int(c) for c in rng.integers(1, 40, rng.integers(1, 3)))
+    spec = Cnn(
+        channels=channels, kernel=int(rng.choice([1, 3, 5])), pool=int(rng.integers(1, 4)),
+        convs=int(rng.integers(1, 3)), norm=str(rng.choice(["batch", "none"])), pooling=str(rng.choice(["flatten", "mean", "mean_max"])),
+        activation=str(rng.choice(["relu", "gelu", "elu", "sigmoid"])), dropout=0.2,
+        augment=Augment(flip=True) if rng.random() < 0.3 else Augment(),
+    )  # fmt: skip
+    return spec, Grid(int(rng.integers(1, 4)), int(rng.integers(9, 13)), int(rng.integers(9, 13)))
+
+
+def random_rnn(rng):
+    spec = Rnn(
+        cell=str(rng.choice(["elman", "lstm", "gru"])), hidden=int(rng.integers(1, 40)), layers=int(rng.integers(1, 3)),
+        bidirectional=bool(rng.integers(2)), nonlinearity=str(rng.choice(["tanh", "relu"])),
+        pooling=str(rng.choice(["last", "mean", "max"])), dropout=0.2,
+    )  # fmt: skip
+    return spec, Sequence(int(rng.integers(1, 60)), int(rng.integers(1, 20)))
+
+
+def random_transformer(rng):
+    heads = int(rng.integers(1, 4))
+    spec = Transformer(
+        heads=heads, width=heads * 2 * int(rng.integers(1, 10)), layers=int(rng.integers(1, 3)),
+        feedforward=int(rng.integers(1, 40)), norm=str(rng.choice(["layer", "rms"])),
+        activation=str(rng.choice(["gelu", "relu", "silu"])), pooling=str(rng.choice(["mean", "cls"])),
+        dropout=float(rng.choice([0.0, 0.3])),
+    )  # fmt: skip
+    return spec, Sequence(int(rng.integers(1, 60)), int(rng.integers(1, 20)))
+
+
+FAMILIES = {"cnn": random_cnn, "rnn": random_rnn, "transformer": random_transformer}
+
+
+def data_for(shape, rng, dtype):
+    sequence = isinstance(shape, Sequence)
+    size = (shape.length, shape.width) if sequence else (shape.channels, shape.height, shape.width)
+    x = torch.from_numpy(rng.normal(size=(ROWS, *size))).to(dtype)
+    lengths = torch.from_numpy(rng.integers(0, size[0] + 1, ROWS))  # of some rows nothing is there
+    return Resident((x, lengths) if sequence else (x,), torch.from_numpy(rng.integers(CLASSES, size=ROWS)))
+
+
+def setting(family, rng, dtype, **training):
+    spec, shape = FAMILIES[family](rng)
+    print(spec, shape)  # shown when a test fails
+    train = TrainSpec(
+        optimizer=AdamW(lr=[1e-3, 1e-2]),
+        training=Training(**({"epochs": 3, "batch_size": 13} | training)),
+        population=Population(folds=1, seeds=2, seed=int(rng.integers(1000))),
+    )
+    return train, (lambda _: Whole(spec, shape).to(dtype)), data_for(shape, rng, dtype)
+
+
+def population_of(train):
+    return make_population(train, [(np.arange(VALID, ROWS), np.arange(VALID))])
+
+
+def stepped(executor, train, make, data):
+    """What a stack's parameters, buffers and losses are after an epoch of three steps."""
+    members = population_of(train).training
+    modules = make_modules(make, members)
+    stack, objective = lift(modules, torch.device("cpu")), Objective("cross_entropy", LOSSES["cross_entropy"], data)
+    rule = rule_of(members[0].spec, stack)
+    runner, state = EXECUTORS[executor].runner(stack, objective, rule), fresh_state(stack, rule)
+    rows = torch.from_numpy(epoch_rows(members, 0, members[0].steps, members[0].batch_size))
+    tables, _ = epoch_tables(members, rule, stack.places, {}, 0, members[0].steps, stack.params, None)
+    losses, norms = runner.steps(state, rows, tables)
+    outputs = runner.outputs(state.params, state.buffers, [np.arange(ROWS)] * len(members))
+    return state, losses, norms, torch.stack(outputs)
+
+
+def trained(executor, train, make, data):
+    population = population_of(train)
+    problem = Problem(data, LOSSES["cross_entropy"], "cross_entropy", {}, executor)
+    modules = make_modules(make, population.training)
+    return train_population(population, modules, lambda _: problem, torch.device("cpu"))
+
+
+def apart(one, other):
+    return float((one.double() - other.double()).norm() / other.double().norm().clamp(min=1e-6))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_float64_weights_buffers_losses_and_outputs_are_autograds(family, rng):
+    for _ in range(3):
+        case = setting(family, rng, torch.float64)
+        (state, *found), (by_autograd, *expected) = (stepped(executor, *case) for executor in ("fused", "eager"))
+        assert apart(state.params, by_autograd.params) < 1e-9
+        for name, buffer in by_autograd.buffers.items():
+            assert apart(state.buffers[name], buffer) < 1e-9, name
+        for ours, autograds in zip(found, expected, strict=True):
+            assert apart(ours, autograds) < 1e-9
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_float32_losses_and_outputs_are_autograds_to_a_thousandth(family, rng):
+    case = setting(family, rng, torch.float32)
+    (_, *found), (_, *expected) = (stepped(executor, *case) for executor in ("fused", "eager"))
+    for ours, autograds in zip(found, expected, strict=True):
+        assert apart(ours, autograds) < 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_members_stop_where_they_would_stop_by_autograd_and_alone(family, rng):
+    train, make, data = setting(family, rng, torch.float64, epochs=12, patience=2)
+    fused, eager = (trained(executor, train, make, data) for executor in ("fused", "eager"))
+    for k, (ours, autograds) in enumerate(zip(fused.finished, eager.finished, strict=True)):
+        alone = trained("fused", train.replace("population.members", (k,)), make, data).finished[0]
+        assert ours.epochs == autograds.epochs == alone.epochs
+        assert apart(ours.params, autograds.params) < 1e-8
+        assert apart(alone.params, ours.params) < 1e-9
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_member_gone_nan_leaves_the_others_as_they_are(family, rng):
+    train, make, data = setting(family, rng, torch.float64)
+    wild = train.replace("optimizer", AdamW(lr=[1e-3, 1e300]))
+    calm = train.replace("optimizer", AdamW(lr=1e-3))
+    ours, others = (trained("fused", spec, make, data).finished for spec in (wild, calm))
+    assert {one.ended for one in ours[2:]} == {"diverged"}
+    for one, other in zip(ours[:2], others, strict=True):
+        assert one.ended == "finished"
+        assert apart(one.params, other.params) < 1e-12
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_numbers_are_the_same_however_many_threads_there_are(family, rng):
+    case, threads = setting(family, rng, torch.float32), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = stepped("fused", *case)[1]
+        torch.set_num_threads(3)
+        three = stepped("fused", *case)[1]
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(one[0], three[0])  # later, torch's own sums may differ
+
+
+def test_only_families_with_kernels_are_fused(rng):
+    def objective(shape):
+        return Objective("cross_entropy", LOSSES["cross_entropy"], data_for(shape, rng, torch.float32))
+
+    images, series = Grid(1, 8, 8), Sequence(5, 2)
+    assert pick("auto", Whole(Cnn(channels=(4,)), images), objective(images))[0] == "fused"
+    assert pick("auto", Whole(Rnn(hidden=4), series), objective(series))[0] == "fused"
+    assert pick("auto", Whole(Cnn(channels=(4,), residual=True), images), objective(images))[0] == "eager"
+    assert pick("auto", Whole(Transformer(positions="rotary"), series), objective(series))[0] == "eager"
+    with pytest.raises(SpecError, match="none of its layers has kernels"):
+        pick("fused", nn.Linear(2, 3), objective(series))
+
+
+def test_without_a_compiler_families_train_by_autograd_and_the_plan_says_why(rng, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    series = Sequence(5, 2)
+    objective = Objective("cross_entropy", LOSSES["cross_entropy"], data_for(series, rng, torch.float32))
+    library.cache_clear()
+    try:
+        name, reason = pick("auto", Whole(Rnn(hidden=4), series), objective)
+    finally:
+        library.cache_clear()
+    assert name == "eager"
+    assert "no C++ compiler" in reason
