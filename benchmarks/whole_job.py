@@ -17,7 +17,7 @@ contender is a process of its own, from the interpreter's start to the best rate
 then scaled up to 8, and the line says so. scikit-learn's ``alpha`` 1e-4 over a batch
 of 200 is a weight decay of 5e-7 of the matrices, which the others get. ``accuracy`` is the mean out-of-fold accuracy
 of the best rate over folds and seeds at the last epoch; Lockstep keeps each network's best epoch, its accuracy then
-comes second.
+comes second. Seconds of processors are what both cores spent: they say more where other programs run beside.
 
 Needs scikit-learn and pandas; skorch, lightning and pytabkit (``pip install skorch lightning pytabkit``) are skipped
 where they are not installed.
@@ -29,6 +29,7 @@ import argparse
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ SETTINGS = (
 )  # fmt: skip
 NEEDS = {"sklearn": "pandas", "float32": "pandas", "skorch": "skorch", "lightning": "lightning", "pytabkit": "pytabkit"}
 Scores = dict[float, float]  # the mean accuracy of each rate
+Found = tuple[float, float, str]  # seconds by the clock, seconds of processors, and what there is to say
 
 
 def load(file: str) -> tuple[Any, Any]:
@@ -233,36 +235,41 @@ RIVALS: dict[str, Callable[[str, int], Scores]] = {
 }
 
 
-def ours(file: str, folder: Path) -> tuple[float, str]:
+def timed(command: list[str], **how: Any) -> tuple[float, float, str]:
+    """Seconds by the clock, seconds of processors, and what the process says."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = subprocess.run(command, check=True, capture_output=True, text=True, **how).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - began, used, said
+
+
+def ours(file: str, folder: Path) -> Found:
     """The command's seconds, and what it found."""
     import polars as pl
 
     command = [sys.executable, "-m", "lockstep", "compare", file, "--target", "class", "--test-size", "0",
                "--vary", "optimizer.lr=" + ",".join(map(str, RATES)), "--folds", str(FOLDS), "--seeds", str(SEEDS),
                "--epochs", str(EPOCHS), "--out", str(folder), "--overwrite", "--quiet"]  # fmt: skip
-    began = time.perf_counter()
-    subprocess.run([*command, *(word for one in SETTINGS for word in ("--set", one))], check=True, capture_output=True)
-    took = time.perf_counter() - began
+    took, used, _ = timed([*command, *(word for one in SETTINGS for word in ("--set", one))])
     timing = json.loads((folder / "manifest.json").read_text())["timing"]
     kept = json.loads((folder / "comparison.json").read_text())["candidates"][0]["mean"]
     last = pl.read_parquet(folder / "history.parquet").filter(epoch=EPOCHS)
     best = last.group_by("candidate").agg(pl.col("valid_metric").mean())["valid_metric"].max()
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items())
-    return took, f"accuracy {best:.4f}, at each network's best epoch {kept:.4f} ({parts} s)"
+    return took, used, f"accuracy {best:.4f}, at each network's best epoch {kept:.4f} ({parts} s)"
 
 
-def theirs(name: str, file: str, seeds: int) -> tuple[float, str]:
+def theirs(name: str, file: str, seeds: int) -> Found:
     """The rival's seconds for all seeds, and what it found."""
-    began = time.perf_counter()
     command = [sys.executable, __file__, file, "--run", name, "--seeds", str(seeds)]
     one_each = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=one_each)
-    took = time.perf_counter() - began
-    found = json.loads(done.stdout.splitlines()[-1])
+    took, used, said = timed(command, env=one_each)
+    found = json.loads(said.splitlines()[-1])
     start = took - found["seconds"]
-    whole = start + found["seconds"] * SEEDS / seeds
+    whole, processors = (start + (each - start) * SEEDS / seeds for each in (took, used))
     sample = "" if seeds == SEEDS else f", from {len(RATES) * FOLDS * seeds} of the fits, {took:.0f} s"
-    return whole, f"accuracy {max(found['scores'].values()):.4f}{sample}"
+    return whole, processors, f"accuracy {max(found['scores'].values()):.4f}{sample}"
 
 
 def main() -> None:
@@ -280,7 +287,7 @@ def main() -> None:
         print(json.dumps({"scores": scores, "seconds": time.perf_counter() - began}))
         return
     file = f"{given.data}/adult/adult_train.csv"
-    best: dict[str, tuple[float, str]] = {}
+    best: dict[str, Found] = {}
     for name in (name for _ in range(given.turns) for name in given.only):
         if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
             print(f"{name}: skipped, {NEEDS[name]} is not installed (pip install {NEEDS[name]})", flush=True)
@@ -291,10 +298,13 @@ def main() -> None:
         else:
             found = theirs(name, file, given.seeds or (SEEDS if name in ("sklearn", "float32") else 1))
         best[name] = min(best.get(name, found), found)
-        print(f"{name:10} {found[0]:7.1f} s   {found[1]}", flush=True)
-    for name, (seconds, _) in best.items():
+        print(f"{name:10} {found[0]:7.1f} s   of processors {found[1]:7.1f} s   {found[2]}", flush=True)
+    for name, (seconds, used, _) in best.items():
         if name != "lockstep" and "lockstep" in best:
-            print(f"lockstep is {seconds / best['lockstep'][0]:.1f} times as fast as {name}")
+            clock, processors = seconds / best["lockstep"][0], used / best["lockstep"][1]
+            print(
+                f"lockstep is {clock:.1f} times as fast as {name}, and takes 1/{processors:.1f} of its processor time"
+            )
 
 
 if __name__ == "__main__":
