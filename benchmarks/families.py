@@ -77,14 +77,18 @@ def trec(root: Path) -> None:
 
 
 def names(root: Path) -> None:
-    """Which language a surname is from, beside naive Bayes on counts of up to 4 letters in a row."""
+    """Which language a surname is from, beside naive Bayes on counts of up to 4 letters in a row.
+
+    Each name of a language counts once: the 2,000 Arabic rows are 108 names, and with the copies a fifth of all names
+    has 22 of them in 397 rows, so that four names decide which of two models is the better.
+    """
     rows = [
         (name.strip(), path.stem)
         for path in sorted((root / "names_by_language").glob("*.txt"))
         for name in path.read_text().splitlines()
         if name.strip()
     ]
-    table = pl.DataFrame(rows, schema=["name", "language"], orient="row")
+    table = pl.DataFrame(rows, schema=["name", "language"], orient="row").unique(maintain_order=True)
     splits = lockstep_split(table["language"].to_numpy(), table["name"].to_list())
     train, test = table[splits[0]], table[splits[1]]
     rival = make_pipeline(
@@ -128,12 +132,13 @@ def sms(root: Path) -> None:
     """Spam or not; messages that stand twice are on one side."""
     table = pl.read_csv(root / "sms_spam" / "sms_spam.csv")
     train, test = (table[rows] for rows in lockstep_split(table["type"].to_numpy(), table["text"].to_list()))
-    rival = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
-    )
-    rival.fit(train["text"].to_list(), train["type"].to_list())
-    f1 = f1_score(test["type"].to_list(), rival.predict(test["text"].to_list()), pos_label="spam")
-    print(f"{'sms_spam tf-idf, logistic regression':<40} f1        {f1:.4f}")
+    words = {"ngram_range": (1, 2)}, 10
+    letters = {"ngram_range": (2, 5), "analyzer": "char_wb", "lowercase": False}, 100
+    for name, (counted, C) in (("words and pairs", words), ("2 to 5 letters", letters)):
+        rival = make_pipeline(TfidfVectorizer(sublinear_tf=True, **counted), LogisticRegression(C=C, max_iter=1000))
+        rival.fit(train["text"].to_list(), train["type"].to_list())
+        f1 = f1_score(test["type"].to_list(), rival.predict(test["text"].to_list()), pos_label="spam")
+        print(f"{f'sms_spam tf-idf of {name}, logistic':<40} f1        {f1:.4f}")
     fit(train, "sms_spam cnn", "f1", target="type", test=test, recipe="cnn")
 
 
