@@ -40,8 +40,9 @@ def random_cnn(rng):
     channels = tuple(int(c) for c in rng.integers(1, 40, rng.integers(1, 3)))
     spec = Cnn(
         channels=channels, kernel=int(rng.choice([1, 3, 5])), pool=int(rng.integers(1, 4)),
-        convs=int(rng.integers(1, 3)), norm=str(rng.choice(["batch", "none"])), pooling=str(rng.choice(["flatten", "mean", "mean_max"])),
-        activation=str(rng.choice(["relu", "gelu", "elu", "sigmoid"])), dropout=0.2,
+        convs=int(rng.integers(1, 3)), norm=str(rng.choice(["batch", "none"])),
+        pooling=str(rng.choice(["flatten", "mean", "mean_max"])),
+        activation=str(rng.choice(["relu", "gelu", "elu", "sigmoid"])), dropout=float(rng.choice([0.0, 0.2])),
         augment=Augment(flip=True) if rng.random() < 0.3 else Augment(),
     )  # fmt: skip
     return spec, Grid(int(rng.integers(1, 4)), int(rng.integers(9, 13)), int(rng.integers(9, 13)))

@@ -57,7 +57,7 @@ Members = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(help="At most this many.", rich_help_panel=_TRAINING)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)]
-Executor = Annotated[str, typer.Option(help="auto, eager, backprop or compiled.", rich_help_panel=_RUN)]
+Executor = Annotated[str, typer.Option(help="auto, eager, fused, backprop or compiled.", rich_help_panel=_RUN)]
 Out = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run folder. (default: runs/DATA-TIME)", rich_help_panel=_RUN)
 ]

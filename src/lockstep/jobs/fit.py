@@ -53,8 +53,8 @@ def fit(
     ``x`` is a path (csv, tsv, parquet, npz, IDX, ``.ts``, a folder of pictures by class), ``sklearn:NAME``, a frame
     (pandas, polars, arrow), or arrays with ``y``. ``spec`` (a file or a ``FitSpec``), ``set`` and the keywords say the
     same settings; the later of these wins. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
-    out) or ``auto``. ``out`` is the run folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training with the
-    best so far.
+    out), ``compiled`` (the same in C++), ``fused`` (autograd, with layers in C++) or ``auto``. ``out`` is the run
+    folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training with the best so far.
 
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """

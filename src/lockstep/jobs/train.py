@@ -67,7 +67,8 @@ def train(
     rate. Each member keeps the weights of its best epoch by validation loss (the last epoch without validation rows)
     and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a moving average of the weights,
     which is then what is judged and kept. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
-    out, for chains of layers), ``compiled`` (the same in C++, on a CPU with a compiler) or ``auto``.
+    out, for chains of layers), ``compiled`` (the same in C++, on a CPU with a compiler), ``fused`` (autograd, with the
+    families' own layers in C++) or ``auto``.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
