@@ -4,11 +4,14 @@
 // between its input and its output stays in the cache. Which samples go together, and in which order gradients are
 // summed, follows from shapes alone: a number is the same however many threads and members there are.
 // lockstep/engine/native/parts.py fills the structures below.
+#include <algorithm>
 #include <deque>
 #include <vector>
 
+#include "attention.h"
+#include "images.h"
 #include "memory.h"
-#include "parts.h"
+#include "recurrence.h"
 
 constexpr long ROWS_AT_ONCE = 256, LEAST_SAMPLES = 8, MOST_GROUPS = 4;
 
