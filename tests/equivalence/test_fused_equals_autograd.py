@@ -8,6 +8,7 @@ from torch import nn
 from lockstep.engine.executors import EXECUTORS, Objective, pick
 from lockstep.engine.loop import Problem
 from lockstep.engine.native import library
+from lockstep.engine.native.forms import fused, has_kernels
 from lockstep.engine.population import make_population
 from lockstep.engine.stack import lift
 from lockstep.engine.state import fresh_state, rule_of
@@ -17,6 +18,7 @@ from lockstep.engine.tables import epoch_tables
 from lockstep.engine.train import make_modules, train_population
 from lockstep.errors import SpecError
 from lockstep.network.families import make_body
+from lockstep.network.families.cnn import ImageStage
 from lockstep.network.losses import LOSSES
 from lockstep.network.shapes import Grid, Sequence
 from lockstep.spec import AdamW, Population, Training, TrainSpec
@@ -201,3 +203,75 @@ def test_without_a_compiler_families_train_by_autograd_and_the_plan_says_why(rng
         library.cache_clear()
     assert name == "eager"
     assert "no C++ compiler" in reason
+
+
+class OwnLinear(nn.Linear):
+    """What a user may put in a layer's place."""
+
+
+def hooked(body):
+    body.linear1.register_forward_hook(lambda *seen: 2 * seen[-1])
+
+
+def own_class(body):
+    body.linear1 = OwnLinear(8, 16)
+
+
+def without_bias(body):
+    body.linear2 = nn.Linear(16, 8, bias=False)
+
+
+def without_norm(body):
+    body.norm1 = nn.Identity()
+
+
+def own_forward(body):
+    body.activation.forward = lambda x: x
+
+
+@pytest.mark.parametrize("change", [hooked, own_class, without_bias, without_norm, own_forward])
+def test_a_layer_that_its_user_changed_is_not_run_by_kernels(change):
+    body, _ = make_body(Transformer(width=8, heads=2, layers=1, feedforward=16), Sequence(5, 3))
+    (block,) = (module for module in body.modules() if has_kernels(module))
+    change(block)
+    assert not has_kernels(block)
+
+
+def test_batch_norm_that_its_user_keeps_in_eval_mode_stays_there():
+    body, _ = make_body(Cnn(channels=(4,), pooling="mean"), Grid(1, 6, 6))
+    assert type(fused(body.train())) is not type(body)
+    next(module for module in body.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    assert type(fused(body)) is type(body)
+
+
+def test_one_activation_in_two_places_is_two_layers(rng):
+    body, _ = make_body(Cnn(channels=(4,), convs=2, activation="gelu", norm="none"), Grid(2, 8, 8))
+    (stage,) = (module for module in body.modules() if isinstance(module, ImageStage))
+    places = [name for name, layer in stage.named_children() if isinstance(layer, nn.GELU)]
+    assert len(places) == 2
+    setattr(stage, places[1], getattr(stage, places[0]))
+    x = torch.from_numpy(rng.normal(size=(3, 2, 8, 8))).float()
+    torch.testing.assert_close(fused(body)(x), body(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["rnn", "transformer"])
+def test_one_mask_for_all_rows_is_spread_over_them(family, rng):
+    spec = Rnn(hidden=5) if family == "rnn" else Transformer(width=8, heads=2)
+    body = make_body(spec, Sequence(6, 3))[0].eval()
+    x, mask = torch.from_numpy(rng.normal(size=(40, 6, 3))).float(), torch.from_numpy(rng.random((1, 6)) < 0.6)
+    mask[0, 0] = True
+    each = mask.expand(40, 6)
+    torch.testing.assert_close(fused(body)(x, mask), body(x, each), rtol=1e-4, atol=1e-5)
+
+
+def test_no_rows_give_no_outputs_and_one_value_to_a_channel_is_refused():
+    body = make_body(Cnn(channels=(4,), kernel=(3,), pool=3, pooling="mean"), Grid(1, 3, 3))[0]
+    assert fused(body.eval())(torch.zeros(0, 1, 3, 3)).shape == (0, 4)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        fused(body.train())(torch.zeros(1, 1, 3, 3))
+
+
+def test_an_input_that_the_weights_do_not_fit_is_refused():
+    body = make_body(Rnn(hidden=5, dropout=0.0), Sequence(6, 3))[0]
+    with pytest.raises(ValueError, match="do not fit"):
+        fused(body)(torch.zeros(2, 6, 4), torch.ones(2, 6, dtype=torch.bool))

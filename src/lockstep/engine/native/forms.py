@@ -62,11 +62,11 @@ class FusedImageCnn(ImageCnn):
         B, C, height, width = x.shape
         draft = Draft(C, height * width, vector_length(self), height, width)
         for n in which:
-            layers = [*self[n].named_children(), ("", None)]
+            layers = [*self[n]._modules.items(), ("", None)]  # one module in two places is two layers
             for (name, layer), (_, after) in pairwise(layers):
                 in_stage(draft, layer, f"{n}.{name}", pool=after.size if isinstance(after, ImageMax) else 1)
         y = run(self, draft, x.permute(0, 2, 3, 1).reshape(B, height * width, C))
-        return y.view(B, draft.height, draft.width, -1).permute(0, 3, 1, 2)
+        return y.view(B, draft.height, draft.width, draft.outputs).permute(0, 3, 1, 2)
 
 
 def in_stage(draft: Draft, layer: nn.Module | None, name: str, pool: int) -> None:
@@ -99,31 +99,57 @@ class FusedRecurrent(Recurrent):
 
 def has_kernels(module: nn.Module) -> bool:
     """Whether ``module`` is of a class that has a fused form, and holds only what that form knows."""
+    if type(module) not in FORMS or not all(map(as_written, module.modules())):
+        return False
     match module:
-        case Block() if type(module) is Block:
+        case Block():
             kept = (module.dropout, module.dropout1, module.dropout2)
             return (
                 isinstance(module.self_attn.dropout, nn.Identity)
                 and module.self_attn.rotary is None
+                and all(isinstance(norm, nn.LayerNorm | nn.RMSNorm) for norm in (module.norm1, module.norm2))
+                and all(isinstance(layer, nn.Linear) for layer in (module.linear1, module.linear2))
                 and isinstance(activation(module.activation), Activation)
-                and all(isinstance(drop, nn.Identity | nn.Dropout | KeyedDropout) for drop in kept)
+                and all(isinstance(drop, nn.Identity | nn.Dropout) or by_element(drop) for drop in kept)
             )
-        case ImageCnn() if type(module) is ImageCnn:
+        case ImageCnn():
             stages = [layer for layer in module if isinstance(layer, ImageStage)]
             return all(stage_has_kernels(stage) for stage in stages)
-    return type(module) is Recurrent
+    return True
+
+
+def as_written(module: nn.Module) -> bool:
+    """Whether a layer is what torch or Lockstep made it, with all that its kernel reads.
+
+    A class of the user's own, a hook or a forward of its own would not be run.
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    if type(module).__module__.split(".")[0] not in ("torch", "lockstep") or any(hooks) or "forward" in vars(module):
+        return False
+    match module:
+        case nn.LayerNorm() | nn.Linear():
+            return module.weight is not None and module.bias is not None
+        case nn.RMSNorm():
+            return module.weight is not None
+        case nn.BatchNorm2d():
+            return module.affine and module.running_mean is not None and module.momentum is not None
+    return True
+
+
+def by_element(drop: nn.Module) -> bool:
+    return isinstance(drop, KeyedDropout) and not drop.features
 
 
 def stage_has_kernels(stage: ImageStage) -> bool:
     """The maximum over squares has one behind a convolution alone."""
-    pairs = pairwise([nn.Identity(), *stage])
+    pairs = pairwise([nn.Identity(), *stage._modules.values()])
     return all(isinstance(before, ImageConv) if isinstance(layer, ImageMax) else layer_has_kernel(layer)
                for before, layer in pairs)  # fmt: skip
 
 
-def layer_has_kernel(layer: nn.Module) -> bool:
+def layer_has_kernel(layer: nn.Module | None) -> bool:
     known = isinstance(layer, ImageConv | nn.Identity) or type(layer) is nn.BatchNorm2d
-    return known or isinstance(activation(layer), Activation)
+    return known or (layer is not None and isinstance(activation(layer), Activation))
 
 
 FORMS: dict[type[nn.Module], type[nn.Module]] = {
@@ -134,10 +160,13 @@ FORMS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def fused(form: nn.Module) -> nn.Module:
-    """A copy of a stack's form in which every layer that has kernels runs by them."""
+    """A copy of a stack's form in which every layer that has kernels runs by them.
+
+    A layer that its user keeps in eval mode while others train, or the other way round, stays as it is.
+    """
     form = copy.deepcopy(form)
     for module in form.modules():
-        if has_kernels(module):
+        if has_kernels(module) and all(inner.training == form.training for inner in module.modules()):
             module.__class__ = FORMS[type(module)]
     return form
 

@@ -146,13 +146,21 @@ class Numbers:
 
 
 def run(module: nn.Module, draft: Draft, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The part of ``module`` that ``draft`` tells, ``[B, rows, inputs] → [B, rows_out, outputs]``."""
+    """The part of ``module`` that ``draft`` tells, ``[B, rows, inputs] → [B, rows_out, outputs]``.
+
+    Raises ``ValueError`` where parameters or input are not what the draft says, or batch norm has one row alone.
+    """
+    B, rows, inputs = x.shape
     flat = torch.cat([channels_last(attrgetter(name)(module)).reshape(-1) for name in draft.parameters])
+    if (rows, inputs, len(flat)) != (draft.rows, draft.inputs, draft.sizes()[0]):
+        raise ValueError(f"{type(module).__name__} got an input {list(x.shape)} that its weights do not fit")
+    if module.training and any(B * step.rows == 1 for step in draft.steps if step.layer.kind == Kind.BATCH_NORM):
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(x.shape)}")
     drops: list[KeyedDropout] = [attrgetter(name)(module) for name in draft.dropouts] if module.training else []
     norms: list[nn.BatchNorm2d] = [attrgetter(name)(module) for name in draft.norms]
     none = flat.new_zeros(0)
     numbers = Numbers(
-        none.bool() if mask is None else mask,
+        none.bool() if mask is None else mask.expand(B, rows),
         together([drop.next_key() for drop in drops], none.int()),
         together([drop.threshold for drop in drops], none.int()),
         together([drop.scale for drop in drops], none),
@@ -243,12 +251,16 @@ def forward(x: Tensor, flat: Tensor, own: Numbers, draft: Draft, training: bool)
     y = x.new_empty(K, B, draft.rows_out, draft.outputs)
     own = replace(own, mean=own.mean.clone(memory_format=torch.contiguous_format),
                   var=own.var.clone(memory_format=torch.contiguous_format))  # fmt: skip
+    if not x.numel():
+        return y.zero_(), own.mean, own.var
     call("part_forward", x, flat, own, draft, training=training, learning=False, y=y)
     return y, own.mean, own.var
 
 
 def backward(grad: Tensor, x: Tensor, flat: Tensor, own: Numbers, draft: Draft, of_x: bool) -> tuple[Tensor, Tensor]:
     to_x, to_flat = x.new_empty(x.shape if of_x else (len(x), 0)), flat.new_empty(flat.shape)
+    if not x.numel():
+        return to_x, to_flat.zero_()
     call("part_backward", x, flat, own, draft, training=True, learning=True, y=grad.contiguous(),
          to_x=to_x if of_x else None, to_params=to_flat)  # fmt: skip
     return to_x, to_flat
