@@ -135,8 +135,8 @@ def loss_gap(paths: list[Path]) -> Remark | None:
         )
     if valid > 1.15 * train:
         more = fmt.percent(valid / train - 1)
-        return Remark("note", f"{where}, {more} more: the networks fit their own rows better than new ones.")
-    return Remark("good", f"{where}: the networks fit new rows about as well as their own.")
+        return Remark("note", f"{where}, {more} more: the networks fit what they trained on better than what is new.")
+    return Remark("good", f"{where}: the networks fit what is new about as well as what they trained on.")
 
 
 def endings(members: list[Json]) -> list[Remark]:
