@@ -85,7 +85,7 @@ def test_a_wide_gap_between_the_losses_is_a_caution_and_a_narrow_one_is_not() ->
     assert narrow.tone == "good"
     between = reading.loss_gap([path([0.44], [0.32], best=1, planned=1)])
     assert between is not None
-    assert "better than new ones" in between.text
+    assert "better than what is new" in between.text
 
 
 def test_members_that_went_wrong_are_counted() -> None:
