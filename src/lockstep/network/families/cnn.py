@@ -10,6 +10,7 @@ from lockstep.errors import SpecError
 from lockstep.network.layers.activations import activation
 from lockstep.network.layers.augment import Augment
 from lockstep.network.layers.convolution import MaskedBatchNorm, SequenceConv
+from lockstep.network.layers.dropout import dropout_layer
 from lockstep.network.layers.images import ChannelsOutermost, ImageConv, ImageMax
 from lockstep.network.layers.initialise import initialise
 from lockstep.network.layers.linear import Linear
@@ -42,13 +43,8 @@ def image_cnn(spec: Cnn, shape: Grid) -> tuple[nn.Module, int]:
     inputs = (shape.channels, *spec.channels)
     stages = [ImageStage(spec, *sizes) for sizes in zip(inputs, spec.channels, spec.kernels, strict=False)]
     per_channel = {"mean": 1, "max": 1, "mean_max": 2, "flatten": height * width}[spec.pooling]
-    body = ImageCnn(*changes, *stages, ImagePooling(spec.pooling), *dropout(spec.dropout))
+    body = ImageCnn(*changes, *stages, ImagePooling(spec.pooling), dropout_layer(spec.dropout))
     return body, spec.channels[-1] * per_channel
-
-
-def dropout(rate: float) -> list[nn.Module]:
-    """Without dropout nothing is drawn: a mask of 0 s costs a twentieth of a small network's step."""
-    return [nn.Dropout(rate)] if rate > 0 else []
 
 
 class ImageCnn(nn.Sequential):
@@ -164,7 +160,7 @@ class SequenceCnn(nn.Module):
             alone = [SequenceStage(spec, channels, widths[0], kernel) for kernel in spec.kernels]
             self.branches = nn.ModuleList(nn.ModuleList([stage]) for stage in alone)
         self.pooling = spec.pooling
-        self.dropout = nn.Sequential(*dropout(spec.dropout))
+        self.dropout = dropout_layer(spec.dropout)
         self.width = widths[-1] * len(self.branches) * (2 if spec.pooling == "mean_max" else 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from lockstep.network.layers.dropout import dropout_layer
 from lockstep.network.layers.pooling import masked_max, masked_mean
 from lockstep.network.layers.recurrent import Recurrent
 from lockstep.network.shapes import Sequence
@@ -26,7 +27,7 @@ class Reader(nn.Module):
         if spec.cell == "lstm":
             self.recurrent.forget_bias(spec.forget_bias)
         self.pooling = spec.pooling
-        self.dropout = nn.Dropout(rate) if rate > 0 else nn.Identity()
+        self.dropout = dropout_layer(rate)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         states, last = self.recurrent(x, mask)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from lockstep.errors import SpecError
 from lockstep.network.layers.activations import activation
 from lockstep.network.layers.attention import SelfAttention
+from lockstep.network.layers.dropout import dropout_layer
 from lockstep.network.layers.linear import Linear
 from lockstep.network.layers.pooling import masked, masked_mean
 from lockstep.network.layers.positions import LearnedPositions, Rotary
@@ -67,7 +68,7 @@ class Block(nn.Module):
         self.linear2 = Linear(spec.feedforward, spec.width)
         self.norm1, self.norm2 = norm(spec), norm(spec)
         self.activation = activation(spec.activation)
-        self.dropout, self.dropout1, self.dropout2 = dropout(rate), dropout(rate), dropout(rate)
+        self.dropout, self.dropout1, self.dropout2 = dropout_layer(rate), dropout_layer(rate), dropout_layer(rate)
 
     def forward(self, h: Tensor, mask: Tensor) -> Tensor:
         h = h + self.dropout1(self.self_attn(self.norm1(h), mask))
@@ -77,11 +78,6 @@ class Block(nn.Module):
 
 def norm(spec: Transformer) -> nn.Module:
     return nn.LayerNorm(spec.width) if spec.norm == "layer" else nn.RMSNorm(spec.width)
-
-
-def dropout(rate: float) -> nn.Module:
-    """Without dropout nothing is drawn: a mask costs more than a small layer."""
-    return nn.Dropout(rate) if rate > 0 else nn.Identity()
 
 
 def patches(length: int, patch: int, stride: int) -> int:

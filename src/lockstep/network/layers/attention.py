@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lockstep.network.layers.dropout import dropout_layer
 from lockstep.network.layers.linear import Linear
 from lockstep.network.layers.positions import Rotary
 
@@ -21,7 +22,7 @@ class SelfAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = Linear(width, width)
         self.rotary = rotary
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+        self.dropout = dropout_layer(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 

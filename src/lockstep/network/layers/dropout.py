@@ -17,6 +17,11 @@ _MIX2 = -2073254261
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
+def dropout_layer(rate: float) -> nn.Module:
+    """``nn.Dropout``, or nothing where nothing would be drawn: a mask costs more than a small layer."""
+    return nn.Dropout(rate) if rate > 0 else nn.Identity()
+
+
 class Keyed(nn.Module):
     """A layer that draws by key: ``key``, an int32 buffer that the step sets, one number per member in a stack."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lockstep.network.layers.dropout import dropout_layer
 from lockstep.network.layers.pooling import masked
 
 States = tuple[Tensor, ...]
@@ -81,7 +82,7 @@ class Recurrent(nn.Module):
                 self.register_parameter(f"weight_hh_{end}", nn.Parameter(torch.empty(gates, hidden)))
                 self.register_parameter(f"bias_ih_{end}", nn.Parameter(torch.empty(gates)))
                 self.register_parameter(f"bias_hh_{end}", nn.Parameter(torch.empty(gates)))
-        self.dropout = nn.Dropout(dropout) if layers > 1 and dropout > 0 else nn.Identity()
+        self.dropout = dropout_layer(dropout if layers > 1 else 0.0)
         for weight in self.parameters():  # as torch's own layers start
             nn.init.uniform_(weight, -(hidden**-0.5), hidden**-0.5)
 
