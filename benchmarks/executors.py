@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lockstep.engine.executors import EXECUTORS, Objective
+from lockstep.engine.plan import Forced
 from lockstep.engine.stack import Stack, lift
 from lockstep.engine.state import fresh_state
 from lockstep.engine.step import Resident, Tables
@@ -112,7 +113,7 @@ def adult(path: Path) -> None:
     """The default fit's own step, with its preprocessing and embeddings."""
     with progress(quiet=True) as show:
         prepared = prepare(str(path), None, settings_of(None, (), target="class"), valid=None, test=None, show=show)
-        job = make_job(prepared, "cpu", "auto")
+        job = make_job(prepared, Forced("cpu"))
     members = job.population.training
     stack, objective = lift(job.networks, CPU), job.problem(members).objective
     many = {name: MANY if name == "compiled" else 1 for name in CHAIN}

@@ -43,15 +43,15 @@ def rows(count: int, columns: int) -> tuple[Any, Any]:
 
 
 def job_of(x: Any, y: Any, executor: str, settings: dict[str, Any]) -> Any:
+    from lockstep.engine.plan import Forced
     from lockstep.jobs.job import make_job
     from lockstep.jobs.prepare import prepare, settings_of
     from lockstep.jobs.progress import progress
 
     sets = settings.pop("set", {})
     with progress(quiet=True) as show:
-        return make_job(
-            prepare(x, y, settings_of(None, sets, **settings), valid=None, test=None, show=show), "cpu", executor
-        )
+        prepared = prepare(x, y, settings_of(None, sets, **settings), valid=None, test=None, show=show)
+        return make_job(prepared, Forced("cpu", executor))
 
 
 def steady(steps: int, executor: str) -> None:

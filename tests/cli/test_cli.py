@@ -71,7 +71,7 @@ def test_fit_passes_every_flag_on_under_its_own_name(jobs: Any) -> None:
     jobs("fit", lambda data, **flags: (seen.update(flags, data=data), finished_run())[1])
     flags = "--target y --recipe mlp --spec s.toml --set optimizer.lr=3e-3 --set model.hidden=64,64 --folds 3 --seeds 2"
     flags += " --seed 5 --members 3,7 --epochs 9 --valid v.csv --test t.csv --test-size 0.1 --device cpu"
-    flags += " --executor eager --out o"
+    flags += " --executor eager --precision float32 --threads 2 --at-once 4 --out o"
     assert run("fit", "d.csv", *flags.split(), "--overwrite", "--quiet", "--no-header") == 0
     assert seen == {
         "data": "d.csv",
@@ -90,6 +90,9 @@ def test_fit_passes_every_flag_on_under_its_own_name(jobs: Any) -> None:
         "header": False,
         "device": "cpu",
         "executor": "eager",
+        "precision": "float32",
+        "threads": 2,
+        "at_once": 4,
         "out": Path("o"),
         "overwrite": True,
         "quiet": True,
@@ -101,7 +104,7 @@ def test_fit_without_flags_leaves_everything_to_recipe_and_spec(jobs: Any) -> No
     jobs("fit", lambda _, **flags: (seen.update(flags), finished_run())[1])
     assert run("fit", "d.csv") == 0
     given = {name for name, value in seen.items() if value is not None}
-    assert given == {"set", "device", "executor", "overwrite", "quiet"}
+    assert given == {"set", "device", "executor", "precision", "overwrite", "quiet"}
     assert (seen["set"], seen["device"], seen["executor"]) == ([], "auto", "auto")
 
 

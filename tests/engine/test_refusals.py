@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lockstep
+import lockstep.jobs.progress  # an import may draw random numbers, a training may not
 from lockstep.engine.refusals import unstackable
 from lockstep.errors import TrainingError
 from lockstep.spec import Loss

@@ -7,6 +7,7 @@ from lockstep.cli.text import table
 def plan(
     data: o.Data,
     target: o.Target = None,
+    vary: o.Vary = None,
     no_header: o.NoHeader = False,
     valid: o.Valid = None,
     test: o.Test = None,
@@ -21,9 +22,13 @@ def plan(
     epochs: o.Epochs = None,
     device: o.Device = "auto",
     executor: o.Executor = "auto",
+    precision: o.Precision = "auto",
+    threads: o.Threads = None,
+    at_once: o.AtOnce = None,
 ) -> None:
-    """Say what fit would choose for DATA, and why, without training."""
+    """Say what fit (or compare, with --vary) would choose for DATA, and why, without training."""
     flags = o.keywords(locals())
+    flags["vary"] = list(vary or ())
     from lockstep.jobs.plan import plan as job
 
     choices = job(data, **flags)

@@ -37,10 +37,11 @@ class Problem:
     loss_name: str
     loss_numbers: Tensors
     executor: str = "auto"
+    precision: str = "float32"
 
     @property
     def objective(self) -> Objective:
-        return Objective(self.loss_name, self.loss, self.data)
+        return Objective(self.loss_name, self.loss, self.data, self.precision)
 
 
 @dataclass(frozen=True, eq=False)

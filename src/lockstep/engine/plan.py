@@ -1,18 +1,53 @@
 """The plan: how a run is executed, each choice with its reason."""
 
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from lockstep.engine.executors import pick
+from lockstep.engine import machine
+from lockstep.engine.executors import Objective, checked_name, must_compile, pick, runner_of
 from lockstep.engine.loop import Problem
+from lockstep.engine.memory import Needs, in_words, needs, stored
 from lockstep.engine.population import Member, Population
-from lockstep.engine.stack import stackable
+from lockstep.engine.stack import lift, stackable
+from lockstep.engine.state import fresh_state, rule_of
 from lockstep.engine.step import Resident
-from lockstep.engine.train import kinds
+from lockstep.engine.streams import epoch_rows
+from lockstep.engine.tables import epoch_tables
+from lockstep.engine.train import Way, kinds
+from lockstep.errors import SpecError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "tf32")
+COMPILING = 4.0  # seconds that a compiler takes for the kernels
+TRIED = 8  # networks of a stack, to see how long a step takes
+SPARE = 0.8  # of the memory that is left: what is worked out is 20 % wrong at most, and others want some too
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What the user settles of how a run is executed; ``auto`` and None leave it to the plan.
+
+    ``at_once`` is how many networks of a stack train together. Raises ``SpecError``.
+    """
+
+    device: str = "auto"
+    executor: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        checked_name(self.executor)
+        if self.precision not in PRECISIONS:
+            raise SpecError(f"precision must be auto, float32, bfloat16 or tf32, however: {self.precision!r}.")
+        for name in ("threads", "at_once"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise SpecError(f"{name} must be a whole number from 1, however: {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -26,53 +61,131 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is executed: all choices with their reasons, as they are shown."""
+    """How a run is executed: all choices with their reasons, as they are shown, and a way for each stack."""
 
     choices: tuple[Choice, ...]
+    ways: tuple[Way, ...]
 
 
 def make_plan(
+    forced: Forced,
     device: torch.device,
     population: Population,
     modules: Sequence[nn.Module],
     data: Resident,
     problem: Callable[[Sequence[Member]], Problem],
 ) -> Plan:
-    """How these modules are trained on this machine. Raises ``SpecError`` for an executor that cannot train them."""
-    K, N = len(population.training), len(data.targets)
-    stacks = len(stackable(modules, [kinds(member) for member in population.training]))
+    """How these modules are trained on this machine. Raises ``SpecError`` for what cannot train them."""
+    members = population.training
+    groups = stackable(modules, [kinds(member) for member in members])
+    precision, why = precision_for(forced.precision, device, modules[0])
+    found, each = [], []
+    for group in groups:
+        own, ours = [modules[position] for position in group], [members[position] for position in group]
+        found.append(way_of(forced, precision, own, ours, problem(ours)))
+        each.append(needs_of(found[-1][0], own[0], ours, problem(ours).objective))
+    left = machine.memory_left(device)
+    at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
-    dtype = str(next(modules[0].parameters()).dtype).removeprefix("torch.")
-    # weights, gradient, best weights and two moments, maybe an average; the rows once, also where windows share them
-    copies = 5 + any(member.spec.training.ema is not None for member in population.training)
-    stored = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in (*data.inputs, data.targets)}
-    megabytes = (copies * sum(sizes) * 4 + sum(stored.values())) / 1e6
     choices = (
-        Choice("device", device.type, why_device(device)),
-        *executor_choices(executors(population, modules, problem)),
-        Choice("precision", dtype, "the precision of the networks' own weights"),
-        Choice("threads", str(torch.get_num_threads()), "what torch takes on this machine"),
-        Choice("networks", f"{K} in {stacks} stack{'s' if stacks > 1 else ''}", why_stacks(sizes, stacks)),
+        Choice("device", device.type, why_device(forced.device, device)),
+        *executor_choices(found),
+        Choice("precision", precision, why),
+        Choice(
+            "threads", str(torch.get_num_threads()),
+            "what torch takes on this machine" if forced.threads is None else "asked for",
+        ),
+        Choice("networks", f"{len(members)} in {stacks(len(groups))}", why_stacks(sizes, len(groups))),
+        *together(forced.at_once, at_once, groups),
         Choice(
             "steps per epoch",
             epochs_by_size(population),
             "full batches that fit the smallest fold; what is left over comes in another epoch's shuffle",
         ),
-        Choice("memory", f"{megabytes:,.0f} MB", f"weights, moments and {N:,} rows, on the device once"),
-    )
-    return Plan(choices)
+        memory_choice(device, data, each, at_once, groups, left),
+    )  # fmt: skip
+    ways = tuple(Way(executor, precision, count) for (executor, _), count in zip(found, at_once, strict=True))
+    return Plan(choices, ways)
 
 
-def executors(
-    population: Population, modules: Sequence[nn.Module], problem: Callable[[Sequence[Member]], Problem]
-) -> list[tuple[str, str]]:
-    """Each stack's executor, and why. Raises ``SpecError`` for one that was asked for and cannot train a stack."""
-    members = population.training
-    found = []
-    for group in stackable(modules, [kinds(member) for member in members]):
-        own = problem([members[position] for position in group])
-        found.append(pick(own.executor, modules[group[0]], own.objective))
-    return found
+def way_of(
+    forced: Forced, precision: str, modules: Sequence[nn.Module], members: Sequence[Member], own: Problem
+) -> tuple[str, str]:
+    """The executor of a stack, and why. Raises ``SpecError`` for one that was asked for and cannot train it."""
+    own = replace(own, precision=precision)
+    if forced.executor != "auto" or not must_compile(modules[0], own.objective):
+        return pick(forced.executor, modules[0], own.objective)
+    name, reason = pick("auto", modules[0], own.objective, kernels=False)
+    steps = members[0].steps * members[0].spec.training.epochs
+    seconds = steps * step_seconds(modules, members, replace(own, executor=name))
+    if seconds < COMPILING:
+        return name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled"
+    return pick("auto", modules[0], own.objective)
+
+
+def step_seconds(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> float:
+    """Measured on the second of two steps of a few of these networks, as of all."""
+    some, own = lift(modules[:TRIED], problem.data.targets.device), members[:TRIED]
+    rule = rule_of(own[0].spec, some)
+    runner = runner_of(problem.executor, some, problem.objective, rule)
+    numbers = {name: number[:TRIED] for name, number in problem.loss_numbers.items()}
+    rows = torch.from_numpy(epoch_rows(own, 0, 1, own[0].batch_size)).to(some.params.device)
+    tables, _ = epoch_tables(own, rule, some.places, numbers, 0, 1, some.params)
+    state = fresh_state(some, rule)
+    runner.steps(state, rows, tables)
+    began = time.perf_counter()
+    runner.steps(state, rows, tables)
+    return (time.perf_counter() - began) * len(modules) / len(own)
+
+
+def precision_for(wanted: str, device: torch.device, module: nn.Module) -> tuple[str, str]:
+    """The precision of products, and why. Raises ``SpecError`` for one that this device or these networks lack."""
+    own = str(next(p.dtype for p in module.parameters() if p.requires_grad)).removeprefix("torch.")
+    if wanted in ("auto", own):
+        if wanted != "auto":
+            return own, "asked for"
+        if own != "float32":
+            return own, "the precision of the networks' own weights"
+        if machine.has_bfloat16(device):
+            return own, "that of the weights; products in bfloat16 can be asked for"
+        return own, f"that of the weights; this {device.type} has no products in bfloat16"
+    if own != "float32":
+        raise SpecError(f"precision={wanted} needs weights in float32, however: {own}. Take precision=auto.")
+    if wanted == "tf32" and device.type != "cuda":
+        raise SpecError(f"precision=tf32 needs a GPU of NVIDIA's, however: {device.type}. Take precision=float32.")
+    slow = "" if machine.has_bfloat16(device) else ", though it is slow here: no instruction has such products"
+    return wanted, f"asked for{slow if wanted == 'bfloat16' else ''}; weights, sums and statistics stay float32"
+
+
+def needs_of(executor: str, module: nn.Module, members: Sequence[Member], objective: Objective) -> Needs:
+    return needs(module, members, objective.data, autograd=executor in ("eager", "fused", "cudagraph"), features=0)
+
+
+def at_once_for(forced: int | None, needs: Needs, networks: int, left: int | None) -> int:
+    """How many networks of a stack train together: all for whose needs there is memory."""
+    if forced is not None:
+        return min(forced, networks)
+    return networks if left is None else needs.most(int(SPARE * left), networks)
+
+
+def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Sequence[int]]) -> Iterator[Choice]:
+    """Said where a stack is trained in parts."""
+    cut = [(count, len(group)) for count, group in zip(at_once, groups, strict=True) if count < len(group)]
+    if cut:
+        why = "asked for" if forced is not None else "there is not enough memory for more: the others wait their turn"
+        yield Choice("at once", ", ".join(f"{count} of {total}" for count, total in cut), why)
+
+
+def memory_choice(
+    device: torch.device, data: Resident, each: Sequence[Needs], at_once: Sequence[int],
+    groups: Sequence[Sequence[int]], left: int | None,
+) -> Choice:  # fmt: skip
+    """What the device's memory holds at most: on a CPU of the whole process, for that is what counts there."""
+    most = max(need.of(count, len(group)) for need, count, group in zip(each, at_once, groups, strict=True))
+    held = stored(data) if device.type == "cuda" else machine.memory_held()
+    what = "the rows" if device.type == "cuda" else "this process with its libraries and rows"
+    free = "" if left is None else f"; {in_words(left)} are free"
+    return Choice("memory", in_words(held + most), f"at most: {in_words(held)} {what}, {in_words(most)} to train{free}")
 
 
 def executor_choices(found: Sequence[tuple[str, str]]) -> list[Choice]:
@@ -90,13 +203,17 @@ def epochs_by_size(population: Population) -> str:
     return ", ".join(f"{steps} of {size} rows" for steps, size in sizes)
 
 
+def stacks(count: int) -> str:
+    return f"{count} stack{'s' if count > 1 else ''}"
+
+
 def why_stacks(sizes: Sequence[int], stacks: int) -> str:
     if stacks == 1:
         return f"{sizes[0]:,} parameters each; all trained in one step"
     return "networks that differ in more than numbers cannot share a step: the stacks are trained one after another"
 
 
-def why_device(device: torch.device) -> str:
-    if device.type == "cpu":
-        return "torch sees no GPU here" if not torch.cuda.is_available() else "asked for"
-    return "the fastest that torch sees here"
+def why_device(wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return "asked for"
+    return "torch sees no GPU here" if device.type == "cpu" else "the fastest that torch sees here"

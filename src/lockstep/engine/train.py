@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from lockstep.engine.alone import seeded
 from lockstep.engine.forward import outputs_on_all_rows
 from lockstep.engine.loop import Finished, Problem, Progress, start, train_stack
+from lockstep.engine.machine import products_in
 from lockstep.engine.population import Member, Population
 from lockstep.engine.probe import SLOW, reason_to_part
 from lockstep.engine.records import Observer
@@ -58,6 +60,25 @@ class Trained:
         return self.stacks[stack].taken_out(row, done.params, done.buffers)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a stack is trained: by which executor, with products in which precision, and how many networks at once."""
+
+    executor: str
+    precision: str
+    at_once: int
+
+    def parts(self, group: Sequence[int]) -> list[list[int]]:
+        """``group`` in as few parts as this allows, of nearly the same size."""
+        count = -(-len(group) // self.at_once)
+        bounds = [len(group) * part // count for part in range(count + 1)]
+        return [list(group[begin:end]) for begin, end in pairwise(bounds)]
+
+    def of(self, problem: Problem, *, mapped: bool) -> Problem:
+        """``problem``, executed in this way; networks that train one after another have an executor of their own."""
+        return replace(problem, executor=self.executor if mapped else problem.executor, precision=self.precision)
+
+
 def make_modules(make: Callable[[Member], M], members: Sequence[Member]) -> list[M]:
     """``make(member)`` for each member, with torch's (numpy's, Python's) random stream started from the member's own
     seed; the caller's random state is left alone."""
@@ -91,13 +112,15 @@ def train_population(
     modules: Sequence[nn.Module],
     problem: Callable[[Sequence[Member]], Problem],
     device: torch.device,
+    ways: Sequence[Way] | None = None,
     *,
     observers: Sequence[Observer] = (),
     keep: Callable[[Stack, Sequence[Member], Progress], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
     notice: Callable[[Finding], None] | None = None,
 ) -> Trained:
-    """Train the chosen members, one stack after another. ``problem(members)`` is what those of one stack train on.
+    """Train the chosen members, one stack after another. ``problem(members)`` is what those of one stack train on,
+    ``ways`` how each stack is trained (a plan's; without, all its networks at once as the problem has it).
 
     ``keep`` gets the stack, its members and its progress after every epoch, to store them. With ``notice`` the modules
     may be any: those that cannot be stacked are found, trained one after another, and ``notice`` is told why.
@@ -105,22 +128,27 @@ def train_population(
     members = population.training
     groups = stackable(modules, [kinds(member) for member in members])
     apart = [False] * len(groups) if notice is None else told_apart(groups, modules, members, problem, device, notice)
-    total = sum(len(group) if alone else 1 for group, alone in zip(groups, apart, strict=True))
+    if ways is None:
+        ways = [Way(problem([members[group[0]]]).executor, "float32", len(group)) for group in groups]
+    parts = [
+        (at, way, alone)
+        for group, way, alone in zip(groups, ways, apart, strict=True)
+        for at in (replace(way, at_once=1) if alone else way).parts(group)
+    ]
     stacks: list[Stack] = []
     finished, places = {}, {}
-    for group, alone in zip(groups, apart, strict=True):
-        for at in [[position] for position in group] if alone else [group]:
-            stack = lift([modules[position] for position in at], device, mapped=not alone)
-            told = [in_its_place(observer, len(stacks) + 1, total) for observer in observers]
-            ours = [members[position] for position in at]
-            with without_torchs_advice():
-                done = train_stack(
-                    stack, ours, problem(ours), start(stack, ours), observers=told, stop=stop,
-                    keep=lambda progress, stack=stack, ours=ours: keep(stack, ours, progress),  # type: ignore[misc]
-                )  # fmt: skip
-            for row, position in enumerate(at):
-                finished[position], places[position] = done[row], (len(stacks), row)
-            stacks.append(stack.emptied())
+    for at, way, alone in parts:
+        stack = lift([modules[position] for position in at], device, mapped=not alone)
+        told = [in_its_place(observer, len(stacks) + 1, len(parts)) for observer in observers]
+        ours = [members[position] for position in at]
+        with without_torchs_advice(), products_in(way.precision):
+            done = train_stack(
+                stack, ours, way.of(problem(ours), mapped=not alone), start(stack, ours), observers=told, stop=stop,
+                keep=lambda progress, stack=stack, ours=ours: keep(stack, ours, progress),  # type: ignore[misc]
+            )  # fmt: skip
+        for row, position in enumerate(at):
+            finished[position], places[position] = done[row], (len(stacks), row)
+        stacks.append(stack.emptied())
     order = range(len(members))
     return Trained(tuple(stacks), members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lockstep.engine.plan import Forced
 from lockstep.jobs.fit import fitted
 from lockstep.jobs.prepare import settings_of
 from lockstep.jobs.run import Run
@@ -31,6 +32,9 @@ def compare(
     header: bool | None = None,
     device: str = "auto",
     executor: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    at_once: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -50,7 +54,5 @@ def compare(
         spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
         folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
     )  # fmt: skip
-    return fitted(
-        x, y, settings, axes=axes, valid=valid, test=test, device=device, executor=executor, out=out,
-        overwrite=overwrite, quiet=quiet,
-    )  # fmt: skip
+    forced = Forced(device, executor, precision, threads, at_once)
+    return fitted(x, y, settings, forced, axes=axes, valid=valid, test=test, out=out, overwrite=overwrite, quiet=quiet)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lockstep.engine.machine import on_threads
+from lockstep.engine.plan import Forced
 from lockstep.engine.train import Trained, train_population
 from lockstep.errors import LockstepError, TrainingError
 from lockstep.jobs import assess, forecast
@@ -44,6 +46,9 @@ def fit(
     header: bool | None = None,
     device: str = "auto",
     executor: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    at_once: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -52,9 +57,11 @@ def fit(
 
     ``x`` is a path (csv, tsv, parquet, npz, IDX, ``.ts``, a folder of pictures by class), ``sklearn:NAME``, a frame
     (pandas, polars, arrow), or arrays with ``y``. ``spec`` (a file or a ``FitSpec``), ``set`` and the keywords say the
-    same settings; the later of these wins. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
-    out), ``compiled`` (the same in C++), ``fused`` (autograd, with layers in C++) or ``auto``. ``out`` is the run
-    folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training with the best so far.
+    same settings; the later of these wins. How it is executed is the plan's to choose (``lockstep.plan``) unless it is
+    given: ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written out), ``compiled`` (the same in
+    C++) or ``fused`` (autograd, with layers in C++), ``precision`` that of products: ``float32``, ``bfloat16`` or
+    ``tf32``; ``threads`` of the processor, and ``at_once`` how many networks of a stack train together. ``out`` is the
+    run folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training with the best so far.
 
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """
@@ -62,24 +69,22 @@ def fit(
         spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
         folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
     )  # fmt: skip
-    return fitted(
-        x, y, settings, valid=valid, test=test, device=device, executor=executor, out=out, overwrite=overwrite,
-        quiet=quiet,
-    )  # fmt: skip
+    forced = Forced(device, executor, precision, threads, at_once)
+    return fitted(x, y, settings, forced, valid=valid, test=test, out=out, overwrite=overwrite, quiet=quiet)
 
 
 def fitted(
-    x: Any, y: Any, settings: dict[str, Any], *, axes: Axes | None = None, valid: Any, test: Any, device: str,
-    executor: str, out: str | Path | None, overwrite: bool, quiet: bool,
+    x: Any, y: Any, settings: dict[str, Any], forced: Forced, *, axes: Axes | None = None, valid: Any, test: Any,
+    out: str | Path | None, overwrite: bool, quiet: bool,
 ) -> Run:  # fmt: skip
     """The run of the given settings, and of the axes laid over them where candidates are compared."""
     began = time.perf_counter()
     if out is not None:
         check_place(out, overwrite=overwrite)
-    with progress(quiet) as show, stop_on_interrupt(show.say) as stop:
+    with progress(quiet) as show, stop_on_interrupt(show.say) as stop, on_threads(forced.threads):
         prepared = prepare(x, y, settings, valid=valid, test=test, show=show, axes=axes)
         with enough_memory(prepared.spec):
-            job = make_job(prepared, device, executor)
+            job = make_job(prepared, forced)
         if stop():
             raise KeyboardInterrupt
         with reserved(out or default_folder(prepared.sources[0].origin), overwrite=overwrite) as folder:
@@ -125,6 +130,7 @@ def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) 
         job.networks,
         job.problem,
         job.device,
+        job.plan.ways,
         observers=[history, show, keep],
         keep=keep.hold,
         stop=stop,

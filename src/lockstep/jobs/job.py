@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from lockstep.engine.loop import Problem
-from lockstep.engine.plan import Plan, make_plan
+from lockstep.engine.plan import Forced, Plan, make_plan
 from lockstep.engine.population import Member, Population, make_population
 from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
@@ -39,9 +39,9 @@ class Job:
     plan: Plan
 
 
-def make_job(prepared: Prepared, device_name: str, executor: str) -> Job:
+def make_job(prepared: Prepared, forced: Forced) -> Job:
     """The population, its networks, and the data on the device."""
-    spec, schema, device = prepared.spec, prepared.schema, pick_device(device_name)
+    spec, schema, device = prepared.spec, prepared.schema, pick_device(forced.device)
     population = make_population(spec, [(fold.train, fold.valid) for fold in prepared.splits.folds])
     losses = {member.candidate: loss_for(schema.task, member.spec.loss.name) for member in population.training}
     shape = data_shape(schema)
@@ -68,9 +68,9 @@ def make_job(prepared: Prepared, device_name: str, executor: str) -> Job:
             scale=None if schema.classes else spreads(prepared, members),
             class_weights=class_weights(prepared, members),
         )  # fmt: skip
-        return Problem(resident, LOSSES[loss], loss, numbers, executor=executor)
+        return Problem(resident, LOSSES[loss], loss, numbers, executor=forced.executor)
 
-    plan = make_plan(device, population, networks, resident, problem)
+    plan = make_plan(forced, device, population, networks, resident, problem)
     return Job(prepared, population, losses, problem, device, networks, plan)
 
 

@@ -5,22 +5,28 @@ from dataclasses import asdict, replace
 from statistics import mean
 from typing import Any
 
+from lockstep.engine.machine import on_threads
+from lockstep.engine.plan import Forced
 from lockstep.engine.train import train_population
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.prepare import prepare, settings_of
 from lockstep.jobs.progress import progress
+from lockstep.spec.axes import parse_axes
 
 PROBE_STEPS = 5
 
 
 def plan(
     x: Any, y: Any = None, *, spec: Any = None, set: Any = (), valid: Any = None, test: Any = None,
-    device: str = "auto", executor: str = "auto", quiet: bool = False, **flags: Any,
+    vary: Any = (), device: str = "auto", executor: str = "auto", precision: str = "auto", threads: int | None = None,
+    at_once: int | None = None, quiet: bool = False, **flags: Any,
 ) -> list[dict[str, str]]:  # fmt: skip
     """The choices a fit with the same arguments would make, each as ``{"choice", "value", "reason"}``."""
     settings = settings_of(spec, set, valid=valid, test=test, **flags)
-    with progress(quiet) as show:
-        job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show), device, executor)
+    forced = Forced(device, executor, precision, threads, at_once)
+    axes = parse_axes(vary) or None
+    with progress(quiet) as show, on_threads(threads):
+        job = make_job(prepare(x, y, settings, valid=valid, test=test, show=show, axes=axes), forced)
         show.phase("Trying a few steps")
         step, measure = probe(job)
     epochs = max(member.spec.training.epochs for member in job.population.training)
@@ -48,7 +54,7 @@ def probe(job: Job) -> tuple[float, float]:
         )
         population = replace(job.population, members=short)
         began = time.perf_counter()
-        train_population(population, job.networks, job.problem, job.device)
+        train_population(population, job.networks, job.problem, job.device, job.plan.ways)
         times.append(time.perf_counter() - began)
     one, many = min(times[0], times[2]), min(times[1], times[3])
     step = max(many - one, 1e-6) / (few - 1) if few > 1 else one

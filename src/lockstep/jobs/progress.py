@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import rich.default_styles  # noqa: F401  (draws from Python's random numbers when imported: not while one trains)
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape

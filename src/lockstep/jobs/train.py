@@ -10,12 +10,13 @@ from torch.utils.data import DataLoader
 
 from lockstep.engine.forward import as_input
 from lockstep.engine.loop import Problem
-from lockstep.engine.plan import executors
+from lockstep.engine.machine import on_threads
+from lockstep.engine.plan import Forced, make_plan
 from lockstep.engine.population import Member, make_population
 from lockstep.engine.population import Population as Members
 from lockstep.engine.step import Resident
 from lockstep.engine.tables import loss_numbers
-from lockstep.engine.train import Trained, make_modules, pick_device, train_population
+from lockstep.engine.train import Trained, Way, make_modules, pick_device, train_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.interrupt import stop_on_interrupt
@@ -53,6 +54,9 @@ def train(
     members: Any = None,
     device: str = "auto",
     executor: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    at_once: int | None = None,
     quiet: bool = False,
 ) -> Result:
     """Train a population of ``make_module(**module)``: candidates × folds × seeds, stacked, in one fused step.
@@ -68,10 +72,12 @@ def train(
     and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a moving average of the weights,
     which is then what is judged and kept. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
     out, for chains of layers), ``compiled`` (the same in C++, on a CPU with a compiler), ``fused`` (autograd, with the
-    families' own layers in C++) or ``auto``.
+    families' own layers in C++) or ``auto``; ``precision`` (of products: ``float32``, ``bfloat16``, ``tf32``),
+    ``threads`` and ``at_once`` (networks of a stack that train together) are the plan's to choose unless given.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
+    forced = Forced(device, executor, precision, threads, at_once)
     check_factory(make_module, module or {})
     rows = unpack(data, "data")
     if batch_size is None:
@@ -92,8 +98,9 @@ def train(
     like = next(modules[0].parameters())
     resident = Resident(tuple(as_input(x, like, where) for x in inputs), as_input(targets, like, where))
     problem = partial(problem_of, resident=resident, loss=loss, like=modules[0], executor=executor)
-    executors(population, modules, problem)  # one that cannot train a stack is refused before any is trained
-    trained, history, found = trained_with_display(population, modules, problem, where, quiet=quiet)
+    with on_threads(threads):
+        plan = make_plan(forced, where, population, modules, resident, problem)
+        trained, history, found = trained_with_display(population, modules, problem, where, plan.ways, quiet=quiet)
     choices = with_choices(history.frame(), population.training)
     return Result(population.training, choices, trained, partial(loss_of, loss), found)
 
@@ -126,7 +133,7 @@ def problem_of(members: Sequence[Member], *, resident: Resident, loss: Any, like
 
 def trained_with_display(
     population: Members, modules: Sequence[nn.Module], problem: Callable[[Sequence[Member]], Problem],
-    where: torch.device, *, quiet: bool,
+    where: torch.device, ways: Sequence[Way], *, quiet: bool,
 ) -> tuple[Trained, History, tuple[Finding, ...]]:  # fmt: skip
     """Train, and show how it goes; Ctrl-C ends it with the best so far. What was noticed comes back too."""
     history, found = History(population.identities), list[Finding]()
@@ -139,7 +146,7 @@ def trained_with_display(
         for finding in long_schedules(population):
             notice(finding)
         trained = train_population(
-            population, modules, problem, where, observers=[history, show], stop=stop, notice=notice
+            population, modules, problem, where, ways, observers=[history, show], stop=stop, notice=notice
         )
     return trained, history, tuple(found)
 

@@ -15,7 +15,7 @@ from lockstep.engine.backprop import NotWritten, written, written_gradients
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS, fits
 from lockstep.engine.executors.eager import autograd_gradients
 from lockstep.engine.forward import outputs_on_own_rows
-from lockstep.engine.native import fused_stack, native_runner, no_kernels
+from lockstep.engine.native import fused_stack, is_made, native_runner, no_kernels
 from lockstep.engine.native import refusal as native_refusal
 from lockstep.engine.stack import Stack
 from lockstep.engine.step import Gradients, Resident, Runner, make_step, one_by_one
@@ -26,11 +26,13 @@ from lockstep.optim import Rule
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised, on which data. ``name`` is empty for a user's own loss function."""
+    """What is minimised, on which data, with products in which precision. ``name`` is empty for a user's own loss
+    function."""
 
     name: str
     loss: LossFunction
     data: Resident
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def stepping(gradients: Callable[[Stack, Objective], Gradients]) -> Callable[[St
 
 
 def by_autograd(stack: Stack, objective: Objective) -> Gradients:
-    return autograd_gradients(stack, objective.loss)
+    return autograd_gradients(stack, objective.loss, objective.precision)
 
 
 def by_fused_layers(stack: Stack, objective: Objective, rule: Rule) -> Runner:
@@ -69,6 +71,8 @@ def by_kernels(stack: Stack, objective: Objective, rule: Rule) -> Runner:
 
 
 def not_by_chain_rule(module: nn.Module, objective: Objective) -> str | None:
+    if objective.precision == "bfloat16":
+        return "it has no products in bfloat16"
     if objective.name not in LOSSES_AND_DELTAS:
         return "the loss is a function of your own, whose derivative only autograd knows"
     try:
@@ -84,6 +88,8 @@ def not_by_chain_rule(module: nn.Module, objective: Objective) -> str | None:
 def not_by_fused_layers(module: nn.Module, objective: Objective) -> str | None:
     if objective.data.targets.device.type != "cpu":
         return "its kernels are for a CPU"
+    if objective.precision == "bfloat16":
+        return "it has no products in bfloat16"
     return no_kernels(module)
 
 
@@ -113,11 +119,13 @@ def checked_name(name: str) -> str:
     return name
 
 
-def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool = True) -> tuple[str, str]:
+def pick(
+    wanted: str, module: nn.Module, objective: Objective, *, mapped: bool = True, kernels: bool = True
+) -> tuple[str, str]:
     """The executor that a stack of such modules takes, and why. Raises ``SpecError`` for one that cannot train it.
 
     ``auto`` is the fastest where it was measured (docs/decisions/0005-backprop.md, 0007-kernels.md,
-    0008-stacks-of-families.md). ``mapped``: see ``Stack``.
+    0008-stacks-of-families.md); without ``kernels``, of those that need no compiler. ``mapped``: see ``Stack``.
     """
     if checked_name(wanted) == "eager":
         return "eager", "asked for"
@@ -130,17 +138,30 @@ def pick(wanted: str, module: nn.Module, objective: Objective, *, mapped: bool =
     if apart:
         return "eager", f"autograd, as {apart}"
     if refusal := not_by_chain_rule(module, objective):
+        if not kernels:
+            return "eager", f"autograd, as {refusal}"
         if why := not_by_fused_layers(module, objective):
             return "eager", f"autograd, as {refusal}; not fused, as {why}"
         return "fused", f"autograd, as {refusal}, around layers for which this machine's compiler has made kernels"
     if objective.data.targets.device.type != "cpu":
         return "eager", "autograd; backprop was measured to be faster on a CPU alone"
+    by_chain_rule = "a chain of layers: the chain rule written out, faster than autograd"
+    if not kernels:
+        return "backprop", by_chain_rule
     if refusal := native_refusal(module, objective.data.inputs):
-        return (
-            "backprop",
-            f"a chain of layers: the chain rule written out, faster than autograd; not compiled, as {refusal}",
-        )
+        return "backprop", f"{by_chain_rule}; not compiled, as {refusal}"
     return "compiled", "a chain of layers, for which this machine's compiler has made kernels: many steps in one call"
+
+
+def must_compile(module: nn.Module, objective: Objective) -> bool:
+    """Whether the executor that ``auto`` takes has kernels that are not made yet on this machine."""
+    if objective.data.targets.device.type != "cpu" or objective.precision == "bfloat16":
+        return False
+    if not_by_chain_rule(module, objective) is None:
+        source, refusal = "train", native_refusal(module, objective.data.inputs, is_made)
+    else:
+        source, refusal = "parts", no_kernels(module, is_made)
+    return refusal is None and not is_made(next(p.dtype for p in module.parameters() if p.requires_grad), source)
 
 
 def runner_of(wanted: str, stack: Stack, objective: Objective, rule: Rule) -> Runner:
@@ -149,4 +170,4 @@ def runner_of(wanted: str, stack: Stack, objective: Objective, rule: Rule) -> Ru
     return EXECUTORS[name].runner(stack, objective, rule)
 
 
-__all__ = ["EXECUTORS", "NAMES", "Executor", "Objective", "checked_name", "pick", "runner_of"]
+__all__ = ["EXECUTORS", "NAMES", "Executor", "Objective", "checked_name", "must_compile", "pick", "runner_of"]

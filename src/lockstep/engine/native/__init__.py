@@ -4,6 +4,6 @@ families, each as one operation of autograd."""
 from lockstep.engine.native.forms import fused_stack, no_kernels
 from lockstep.engine.native.program import refusal
 from lockstep.engine.native.runner import native_runner
-from lockstep.engine.native.toolchain import NoLibrary, library
+from lockstep.engine.native.toolchain import NoLibrary, is_made, library
 
-__all__ = ["NoLibrary", "fused_stack", "library", "native_runner", "no_kernels", "refusal"]
+__all__ = ["NoLibrary", "fused_stack", "is_made", "library", "native_runner", "no_kernels", "refusal"]

@@ -1,8 +1,10 @@
 """Families' layers whose two ways are kernels: the same modules, of a class that runs them as a part."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -175,12 +177,13 @@ def fused_stack(stack: Stack) -> Stack:
     return replace(stack, train_form=fused(stack.train_form), eval_form=fused(stack.eval_form))
 
 
-def no_kernels(module: nn.Module) -> str | None:
-    """Why no layer of ``module`` runs by kernels of its own; None where one does."""
+def no_kernels(module: nn.Module, have: Callable[[torch.dtype, str], Any] = library) -> str | None:
+    """Why no layer of ``module`` runs by kernels of its own; None where one does, once they are made. ``have`` makes
+    them, or raises ``NoLibrary``."""
     if not any(map(has_kernels, module.modules())):
         return "none of its layers has kernels"
     try:
-        library(next(p.dtype for p in module.parameters() if p.requires_grad), "parts")
+        have(next(p.dtype for p in module.parameters() if p.requires_grad), "parts")
     except NoLibrary as reason:
         return str(reason)
     return None

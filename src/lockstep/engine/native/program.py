@@ -1,11 +1,12 @@
 """From a written-out chain of layers to what the kernels run: layers, parameters and numbers as data."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lockstep.engine.backprop import NotWritten, written
@@ -36,12 +37,15 @@ class Chain:
     outputs: int
 
 
-def refusal(module: nn.Module, inputs: Sequence[Tensor]) -> str | None:
-    """Why the kernels cannot train such networks on these inputs; None where they can."""
+def refusal(
+    module: nn.Module, inputs: Sequence[Tensor], have: Callable[[torch.dtype, str], Any] = library
+) -> str | None:
+    """Why the kernels cannot train such networks on these inputs; None where they can, once they are made. ``have``
+    makes them, or raises ``NoLibrary``."""
     try:
         chain = chain_of(module, inputs)
         dtype = next(p.dtype for p in module.parameters() if p.requires_grad)
-        library(dtype)
+        have(dtype, "train")
     except (NotWritten, NoLibrary) as reason:
         return str(reason)
     if chain.network.preprocessing is None and inputs[0].dtype != dtype:

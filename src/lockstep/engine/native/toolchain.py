@@ -35,6 +35,24 @@ class NoLibrary(Exception):  # noqa: N818  (no error: a reason)
 @cache
 def library(dtype: torch.dtype, source: str = "train") -> ctypes.CDLL:
     """The kernels of one source file for numbers of ``dtype``. Raises ``NoLibrary`` with the reason."""
+    command, path = recipe(dtype, source)
+    if not path.exists():
+        compiled(command, path)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoLibrary(f"the compiled kernels cannot be loaded ({error})") from error
+    structures.check(loaded, source)
+    return loaded
+
+
+def is_made(dtype: torch.dtype, source: str) -> bool:
+    """Whether ``library`` would load what an earlier run has compiled. Raises ``NoLibrary`` with the reason."""
+    return recipe(dtype, source)[1].exists()
+
+
+def recipe(dtype: torch.dtype, source: str) -> tuple[list[str], Path]:
+    """The command that compiles a source file, and where the library is kept. Raises ``NoLibrary``."""
     if dtype not in REALS:
         raise NoLibrary(f"the kernels are for float32 and float64, and its weights are {str(dtype)[6:]}")
     compiler = find_compiler()
@@ -42,15 +60,8 @@ def library(dtype: torch.dtype, source: str = "train") -> ctypes.CDLL:
     options = (*FLAGS, *filter(None, [processor]), f"-DREAL={REALS[dtype]}")
     sources = [path.read_bytes() for path in sorted(KERNELS.iterdir())]
     name = hashlib.sha256(b"\0".join([compiler.encode(), macros, " ".join(options).encode(), *sources])).hexdigest()
-    path = cache_folder() / f"kernels-{source}-{name[:24]}.so"
-    if not path.exists():
-        compiled(compiler, (*options, str(KERNELS / f"{source}.cpp")), path)
-    try:
-        loaded = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NoLibrary(f"the compiled kernels cannot be loaded ({error})") from error
-    structures.check(loaded, source)
-    return loaded
+    command = [compiler, *options, str(KERNELS / f"{source}.cpp")]
+    return command, cache_folder() / f"kernels-{source}-{name[:24]}.so"
 
 
 def find_compiler() -> str:
@@ -70,14 +81,14 @@ def processor_of(compiler: str) -> tuple[str, bytes]:
     raise NoLibrary(f"the compiler {compiler} does not work ({first_line(told.stderr)})")
 
 
-def compiled(compiler: str, options: tuple[str, ...], path: Path) -> None:
+def compiled(command: list[str], path: Path) -> None:
     """Compile the kernels to ``path``, whole or not at all: another process may be doing the same."""
     handle, unfinished = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     try:
-        done = run([compiler, *options, "-o", unfinished])
+        done = run([*command, "-o", unfinished])
         if done.returncode:
-            raise NoLibrary(f"the compiler {compiler} cannot make them ({first_line(done.stderr)})")
+            raise NoLibrary(f"the compiler {command[0]} cannot make them ({first_line(done.stderr)})")
         os.replace(unfinished, path)
     finally:
         Path(unfinished).unlink(missing_ok=True)

@@ -1,0 +1,227 @@
+"""The plan: what is settled for a run, why, and that all of it can be forced."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lockstep
+from lockstep.engine import machine, plan
+from lockstep.engine.loop import Problem
+from lockstep.engine.memory import Needs, in_words, passing_of
+from lockstep.engine.native import NoLibrary, is_made
+from lockstep.engine.plan import Forced, make_plan
+from lockstep.engine.population import make_population
+from lockstep.engine.step import Resident
+from lockstep.engine.train import Way, make_modules, train_population
+from lockstep.errors import SpecError
+from lockstep.network.losses import LOSSES
+from lockstep.spec import Population, Training, TrainSpec
+
+CPU = torch.device("cpu")
+Rng = np.random.Generator
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, 3))
+
+
+class NoChain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x + torch.relu(self.inner(x)))
+
+
+class Setting:
+    """A population of ``K`` seeds with all that a plan is made of."""
+
+    def __init__(self, rng: Rng, make: Callable[[], nn.Module] = chain, K: int = 5, epochs: int = 2) -> None:
+        spec = TrainSpec(training=Training(epochs=epochs, batch_size=8), population=Population(folds=1, seeds=K))
+        x = torch.from_numpy(rng.normal(size=(60, 6)).astype(np.float32))
+        self.data = Resident((x,), torch.from_numpy(rng.integers(0, 3, 60)))
+        self.population = make_population(spec, [(np.arange(40), np.arange(40, 60))])
+        self.modules = make_modules(lambda _: make(), self.population.training)
+
+    def problem(self, _: Sequence[Any]) -> Problem:
+        return Problem(self.data, LOSSES["cross_entropy"], "cross_entropy", {})
+
+    def plan(self, **forced: Any) -> plan.Plan:
+        return make_plan(Forced(**forced), CPU, self.population, self.modules, self.data, self.problem)
+
+    def train(self, ways: Sequence[Way] | None, **how: Any) -> list[Tensor]:
+        trained = train_population(self.population, self.modules, self.problem, CPU, ways, **how)
+        return [done.params for done in trained.finished]
+
+
+def values(made: plan.Plan) -> dict[str, str]:
+    return {choice.choice: choice.value for choice in made.choices}
+
+
+def reasons(made: plan.Plan) -> dict[str, str]:
+    return {choice.choice: choice.reason for choice in made.choices}
+
+
+@pytest.fixture
+def has_compiler() -> None:
+    try:
+        is_made(torch.float32, "train")
+    except NoLibrary as reason:
+        pytest.skip(str(reason))
+
+
+def test_each_choice_can_be_forced_and_then_says_so(rng: Rng) -> None:
+    made = Setting(rng).plan(device="cpu", executor="backprop", precision="float32", threads=1, at_once=2)
+    assert values(made) | {"executor": "backprop", "precision": "float32", "at once": "2 of 5"} == values(made)
+    for choice in ("device", "executor", "precision", "threads", "at once"):
+        assert reasons(made)[choice] == "asked for"
+    assert made.ways == (Way("backprop", "float32", 2),)
+
+
+@pytest.mark.parametrize(
+    ("forced", "says"),
+    [
+        ({"threads": 0}, "threads must be a whole number from 1, however: 0."),
+        ({"at_once": -3}, "at_once must be a whole number from 1, however: -3."),
+        ({"precision": "half"}, "precision must be auto, float32, bfloat16 or tf32, however: 'half'."),
+        ({"executor": "fast"}, "executor must be auto, .*, however: 'fast'."),
+        ({"precision": "tf32"}, "precision=tf32 needs a GPU of NVIDIA's, however: cpu. Take precision=float32."),
+        (
+            {"precision": "bfloat16", "executor": "backprop"},
+            "executor=backprop needs .*, however: it has no products in bfloat16. Take executor=auto.",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_value(rng: Rng, forced: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        Setting(rng).plan(**forced)
+
+
+def test_a_precision_needs_weights_in_float32(rng: Rng) -> None:
+    setting = Setting(rng, lambda: chain().double())
+    assert values(setting.plan())["precision"] == "float64"
+    with pytest.raises(SpecError, match="precision=bfloat16 needs weights in float32, however: float64"):
+        setting.plan(precision="bfloat16")
+
+
+def test_products_in_bfloat16_change_a_result_a_little_and_nothing_else(rng: Rng) -> None:
+    setting = Setting(rng)
+    exact = setting.train(setting.plan(executor="eager").ways)
+    rounded = setting.train(setting.plan(precision="bfloat16").ways)
+    for one, other in zip(exact, rounded, strict=True):
+        assert other.dtype == torch.float32
+        assert not torch.equal(one, other)
+        assert (one - other).norm() < 0.05 * one.norm()
+
+
+def test_parts_hold_every_network_once_and_differ_by_one_in_size() -> None:
+    for count in range(1, 12):
+        for at_once in range(1, count + 1):
+            parts = Way("eager", "float32", at_once).parts(range(count))
+            assert [position for part in parts for position in part] == list(range(count))
+            sizes = {len(part) for part in parts}
+            assert max(sizes) <= at_once
+            assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.usefixtures("has_compiler")
+@pytest.mark.parametrize("executor", ["eager", "backprop", "compiled"])
+def test_networks_trained_in_parts_end_as_they_do_together(rng: Rng, executor: str) -> None:
+    setting = Setting(rng, lambda: chain().double())
+    setting.data = Resident((setting.data.inputs[0].double(),), setting.data.targets)
+    seen: list[tuple[int, int]] = []
+    together = setting.train([Way(executor, "float32", 5)])
+    in_parts = setting.train(
+        [Way(executor, "float32", 2)], observers=[lambda record: seen.append((record.stack, record.stacks))]
+    )
+    assert dict.fromkeys(seen) == dict.fromkeys([(1, 3), (2, 3), (3, 3)])
+    for one, other in zip(together, in_parts, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_where_memory_is_short_networks_are_trained_in_parts(rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting(rng, K=6)
+    need = plan.needs_of("eager", setting.modules[0], setting.population.training, setting.problem([]).objective)
+    left = need.of(3, 6) / plan.SPARE + 100
+    monkeypatch.setattr(machine, "memory_left", lambda _: int(left))
+    made = setting.plan(executor="eager")
+    assert values(made)["at once"] == "3 of 6"
+    assert reasons(made)["at once"] == "there is not enough memory for more: the others wait their turn"
+    assert in_words(int(left)) in reasons(made)["memory"]
+    monkeypatch.setattr(machine, "memory_left", lambda _: 0)
+    assert values(setting.plan(executor="eager"))["at once"] == "1 of 6"
+
+
+def test_most_networks_at_once_are_as_many_as_there_is_room_for(rng: Rng) -> None:
+    for _ in range(200):
+        shared, each, kept, networks = (int(n) for n in rng.integers(1, 1000, 4))
+        need = Needs(shared, each + kept, kept)
+        left = int(rng.integers(0, need.of(networks, networks) * 2))
+        most = need.most(left, networks)
+        assert 1 <= most <= networks
+        if most < networks:
+            assert need.of(most + 1, networks) > left
+        if most > 1:
+            assert need.of(most, networks) <= left
+
+
+@pytest.mark.usefixtures("has_compiler")
+def test_a_run_that_is_over_sooner_than_kernels_are_compiled_does_not_wait_for_them(
+    rng: Rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nothing is compiled there
+    made = Setting(rng).plan()
+    assert values(made)["executor"] == "backprop"
+    assert "sooner than kernels are compiled" in reasons(made)["executor"]
+    assert not list(tmp_path.glob("lockstep/*.so"))
+
+
+@pytest.mark.usefixtures("has_compiler")
+def test_a_long_run_is_worth_a_compiler(rng: Rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(plan, "COMPILING", 0.0)
+    assert values(Setting(rng).plan())["executor"] == "compiled"
+
+
+def test_what_passes_through_a_network_is_measured_on_a_copy(rng: Rng) -> None:
+    setting = Setting(rng, NoChain)
+    module = chain()
+    before = torch.get_rng_state()
+    passing = passing_of(module, setting.data, 32)
+    assert passing.widest == 5 * 4
+    assert passing.saved >= 4 * (6 + 5)  # the inputs of both linear layers, at least
+    assert module[1].num_batches_tracked == 0  # type: ignore[union-attr]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_threads_are_as_before_after_a_run() -> None:
+    before = torch.get_num_threads()
+    with machine.on_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with machine.on_threads(None):
+        assert torch.get_num_threads() == before
+
+
+def test_the_memory_that_is_held_and_left_are_numbers_of_this_machine() -> None:
+    held = machine.memory_held()
+    assert 50e6 < held < 1e11
+    block = np.ones(50_000_000, dtype=np.uint8)
+    assert machine.memory_held() > held + 0.8 * block.nbytes
+    left = machine.memory_left(CPU)
+    assert left is None or left > 0
+
+
+def test_a_plan_for_candidates_counts_them_all(rng: Rng) -> None:
+    x = rng.normal(size=(80, 4)).astype(np.float32)
+    choices = lockstep.plan(
+        x, (x[:, 0] > 0).astype(int), vary={"optimizer.lr": [1e-3, 1e-2, 1e-1]}, folds=2, epochs=2, quiet=True
+    )
+    networks = next(choice["value"] for choice in choices if choice["choice"] == "networks")
+    assert networks == "6 in 1 stack"
