@@ -57,7 +57,9 @@ Members = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(help="At most this many.", rich_help_panel=_TRAINING)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)]
-Executor = Annotated[str, typer.Option(help="auto, eager, fused, backprop or compiled.", rich_help_panel=_RUN)]
+Executor = Annotated[
+    str, typer.Option(help="auto, eager, fused, backprop, compiled or cudagraph.", rich_help_panel=_RUN)
+]
 Precision = Annotated[str, typer.Option(help="Of products: auto, float32, bfloat16, tf32.", rich_help_panel=_RUN)]
 Threads = Annotated[int | None, typer.Option(help="Of the processor, at most.", rich_help_panel=_RUN)]
 AtOnce = Annotated[int | None, typer.Option(help="Networks that train together. (default: all)", rich_help_panel=_RUN)]

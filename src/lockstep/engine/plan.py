@@ -114,10 +114,9 @@ def way_of(
     """The executor of a stack, and why. Raises ``SpecError`` for one that was asked for and cannot train it."""
     own = replace(own, precision=precision)
     if forced.executor != "auto" or not must_compile(modules[0], own.objective):
-        return pick(forced.executor, modules[0], own.objective)
+        return pick(forced.executor, modules[0], own.objective, steps=members[0].all_steps)
     name, reason = pick("auto", modules[0], own.objective, kernels=False)
-    steps = members[0].steps * members[0].spec.training.epochs
-    seconds = steps * step_seconds(modules, members, replace(own, executor=name))
+    seconds = members[0].all_steps * step_seconds(modules, members, replace(own, executor=name))
     if seconds < COMPILING:
         return name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled"
     return pick("auto", modules[0], own.objective)

@@ -33,6 +33,11 @@ class Member:
     steps: int
 
     @property
+    def all_steps(self) -> int:
+        """The steps of its training, if that does not stop early."""
+        return self.steps * self.spec.training.epochs
+
+    @property
     def label(self) -> str:
         chosen = "".join(f", {path}={value}" for path, value in self.choices.items())
         return f"member {self.index} (fold {self.fold}, seed {self.seed}{chosen})"

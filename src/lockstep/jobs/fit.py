@@ -59,9 +59,10 @@ def fit(
     (pandas, polars, arrow), or arrays with ``y``. ``spec`` (a file or a ``FitSpec``), ``set`` and the keywords say the
     same settings; the later of these wins. How it is executed is the plan's to choose (``lockstep.plan``) unless it is
     given: ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written out), ``compiled`` (the same in
-    C++) or ``fused`` (autograd, with layers in C++), ``precision`` that of products: ``float32``, ``bfloat16`` or
-    ``tf32``; ``threads`` of the processor, and ``at_once`` how many networks of a stack train together. ``out`` is the
-    run folder (``runs/<name>-<time>`` unless given). Ctrl-C ends training with the best so far.
+    C++), ``fused`` (autograd, with layers in C++) or ``cudagraph`` (autograd, many steps per launch on a GPU),
+    ``precision`` that of products: ``float32``, ``bfloat16`` or ``tf32``; ``threads`` of the processor, and ``at_once``
+    how many networks of a stack train together. ``out`` is the run folder (``runs/<name>-<time>`` unless given). Ctrl-C
+    ends training with the best so far.
 
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """

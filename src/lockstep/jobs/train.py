@@ -72,8 +72,9 @@ def train(
     and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a moving average of the weights,
     which is then what is judged and kept. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
     out, for chains of layers), ``compiled`` (the same in C++, on a CPU with a compiler), ``fused`` (autograd, with the
-    families' own layers in C++) or ``auto``; ``precision`` (of products: ``float32``, ``bfloat16``, ``tf32``),
-    ``threads`` and ``at_once`` (networks of a stack that train together) are the plan's to choose unless given.
+    families' own layers in C++), ``cudagraph`` (autograd, many steps per launch on a GPU) or ``auto``;
+    ``precision`` (of products: ``float32``, ``bfloat16``, ``tf32``), ``threads`` and ``at_once`` (networks of a stack
+    that train together) are the plan's to choose unless given.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """

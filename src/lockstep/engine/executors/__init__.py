@@ -2,7 +2,7 @@
 
 What a step does is the same for all. Each says of a network whether it can train it, and makes of a stack its runner:
 the step with gradients from autograd, around kernels where layers have them, or from the chain rule written out, or
-many whole steps in C++.
+many whole steps at once, in C++ or as a CUDA graph.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from torch import nn
 
 from lockstep.engine.backprop import NotWritten, written, written_gradients
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS, fits
+from lockstep.engine.executors import cudagraph
 from lockstep.engine.executors.eager import autograd_gradients
 from lockstep.engine.forward import outputs_on_own_rows
 from lockstep.engine.native import fused_stack, is_made, native_runner, no_kernels
@@ -62,6 +63,11 @@ def by_fused_layers(stack: Stack, objective: Objective, rule: Rule) -> Runner:
     return stepping(by_autograd)(fused_stack(stack), objective, rule)
 
 
+def by_cuda_graphs(stack: Stack, objective: Objective, rule: Rule) -> Runner:
+    capture = cudagraph.CudaGraphs(stack.params.device)
+    return cudagraph.replaying(stepping(by_autograd)(stack, objective, rule), capture)
+
+
 def by_chain_rule(stack: Stack, objective: Objective) -> Gradients:
     return written_gradients(stack, written(stack.originals[0], objective.data.inputs), objective.name)
 
@@ -99,6 +105,10 @@ def not_by_kernels(module: nn.Module, objective: Objective) -> str | None:
     return not_by_chain_rule(module, objective) or native_refusal(module, objective.data.inputs)
 
 
+def not_by_cuda_graphs(module: nn.Module, objective: Objective) -> str | None:
+    return cudagraph.refusal(partial(by_autograd, objective=objective), module, objective.data)
+
+
 EXECUTORS: dict[str, Executor] = {
     "eager": Executor("nothing", stepping(by_autograd), lambda *_: None),
     "fused": Executor(
@@ -108,6 +118,7 @@ EXECUTORS: dict[str, Executor] = {
     ),
     "backprop": Executor("a chain of layers whose backward is written out", stepping(by_chain_rule), not_by_chain_rule),
     "compiled": Executor("a chain of layers on a CPU that has a C++ compiler", by_kernels, not_by_kernels),
+    "cudagraph": Executor("a GPU that a step never waits for", by_cuda_graphs, not_by_cuda_graphs),
 }
 NAMES = ("auto", *EXECUTORS)
 
@@ -120,12 +131,19 @@ def checked_name(name: str) -> str:
 
 
 def pick(
-    wanted: str, module: nn.Module, objective: Objective, *, mapped: bool = True, kernels: bool = True
+    wanted: str,
+    module: nn.Module,
+    objective: Objective,
+    *,
+    mapped: bool = True,
+    kernels: bool = True,
+    steps: int | None = None,
 ) -> tuple[str, str]:
     """The executor that a stack of such modules takes, and why. Raises ``SpecError`` for one that cannot train it.
 
     ``auto`` is the fastest where it was measured (docs/decisions/0005-backprop.md, 0007-kernels.md,
-    0008-stacks-of-families.md); without ``kernels``, of those that need no compiler. ``mapped``: see ``Stack``.
+    0008-stacks-of-families.md; on a GPU nothing was yet, 0009-cudagraph.md); without ``kernels``, of those that need no
+    compiler. ``mapped``: see ``Stack``. ``steps`` are those of the whole run, where they are known.
     """
     if checked_name(wanted) == "eager":
         return "eager", "asked for"
@@ -137,20 +155,29 @@ def pick(
         return wanted, "asked for"
     if apart:
         return "eager", f"autograd, as {apart}"
+    if objective.data.targets.device.type != "cpu":
+        return on_an_accelerator(module, objective, steps)
     if refusal := not_by_chain_rule(module, objective):
         if not kernels:
             return "eager", f"autograd, as {refusal}"
         if why := not_by_fused_layers(module, objective):
             return "eager", f"autograd, as {refusal}; not fused, as {why}"
         return "fused", f"autograd, as {refusal}, around layers for which this machine's compiler has made kernels"
-    if objective.data.targets.device.type != "cpu":
-        return "eager", "autograd; backprop was measured to be faster on a CPU alone"
     by_chain_rule = "a chain of layers: the chain rule written out, faster than autograd"
     if not kernels:
         return "backprop", by_chain_rule
     if refusal := native_refusal(module, objective.data.inputs):
         return "backprop", f"{by_chain_rule}; not compiled, as {refusal}"
     return "compiled", "a chain of layers, for which this machine's compiler has made kernels: many steps in one call"
+
+
+def on_an_accelerator(module: nn.Module, objective: Objective, steps: int | None) -> tuple[str, str]:
+    """What ``auto`` takes where a CPU's kernels are none."""
+    if steps is not None and steps < cudagraph.WORTH_IT:
+        return "eager", f"autograd; {steps} steps are too few for recording them as a CUDA graph to pay"
+    if refusal := EXECUTORS["cudagraph"].refusal(module, objective):
+        return "eager", f"autograd; not cudagraph, which needs {EXECUTORS['cudagraph'].needs}, as {refusal}"
+    return "cudagraph", f"autograd, recorded as a CUDA graph: {cudagraph.AT_ONCE} steps in one launch"
 
 
 def must_compile(module: nn.Module, objective: Objective) -> bool:
