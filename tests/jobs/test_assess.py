@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lockstep.jobs.assess import asked
+import lockstep
+from lockstep.jobs.assess import IMPORTANCE_NETWORKS, asked
 from lockstep.jobs.model import Model
 
 
@@ -42,3 +44,15 @@ def test_networks_that_all_count_are_asked_together(rng: Any) -> None:
     x = rng.normal(size=20)
     np.testing.assert_allclose(asked(model, np.ones((2, 20), dtype=np.bool_))([x]), 2 * x, rtol=1e-12)
     assert model.rows == {1: 20, 3: 20}
+
+
+def test_of_a_large_ensemble_a_few_networks_say_what_columns_are_worth(tmp_path: Any, rng: Any) -> None:
+    x = rng.normal(size=(300, 3)).astype(np.float32)
+    run = lockstep.fit(
+        x, (x[:, 0] > 0).astype(int), folds=3, seeds=4, epochs=3, out=tmp_path / "run", quiet=True,
+        set={"model.hidden": [8], "training.batch_size": 32},
+    )  # fmt: skip
+    found = json.loads((run.path / "analysis.json").read_text())["importance"]
+    assert found["networks"] == IMPORTANCE_NETWORKS
+    assert found["features"][0]["name"] == "x0"
+    assert f"{IMPORTANCE_NETWORKS} of the networks were asked" in run.report_path.read_text()

@@ -1,6 +1,6 @@
 """A stack's outputs without training: for validation, prediction and tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lockstep.engine.native import native_outputs
 from lockstep.engine.population import Rows
 from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors, lift_groups
@@ -49,6 +50,10 @@ def chunk(members: int) -> int:
     return max(64, _AT_ONCE // members)
 
 
+def by_torch(stack: Stack) -> Callable[[tuple[Tensor, ...]], Tensor]:
+    return lambda inputs: outputs_on_all_rows(stack, stack.params, stack.buffers, inputs)
+
+
 class Lifted:
     """Plain modules stacked to be asked for their outputs together."""
 
@@ -56,6 +61,7 @@ class Lifted:
         self._like = next(modules[0].parameters()).detach()
         self._stacks = list(lift_groups(modules, device))
         self._device = device
+        self._ways: list[Callable[[tuple[Tensor, ...]], Tensor]] = []
 
     def outputs(self, inputs: Sequence[Any]) -> NDArray[Any]:
         """The outputs ``[K, N, …]`` in eval mode, on the same rows.
@@ -63,10 +69,11 @@ class Lifted:
         Floats among ``inputs`` are taken in the modules' own precision, other types as they are.
         """
         placed = tuple(as_input(x, self._like, self._device) for x in inputs)
+        if not self._ways:
+            self._ways = [native_outputs(stack, placed) or by_torch(stack) for stack, _ in self._stacks]
         outputs: dict[int, NDArray[Any]] = {}
-        for stack, positions in self._stacks:
-            part = outputs_on_all_rows(stack, stack.params, stack.buffers, placed).cpu().numpy()
-            outputs |= dict(zip(positions, part, strict=True))
+        for (_, positions), way in zip(self._stacks, self._ways, strict=True):
+            outputs |= dict(zip(positions, way(placed).cpu().numpy(), strict=True))
         return np.stack([outputs[position] for position in range(len(outputs))])
 
 

@@ -119,6 +119,8 @@ def importance(run: RunFiles, figures: Figures) -> tuple[Remark | None, int]:
     metric = str(table.get("metric") or "score")
     repeats = fmt.finite(table.get("repeats"))
     note = f"Bars are means of {fmt.plural(int(repeats), 'shuffle')}, lines 95 % intervals. " if repeats else ""
+    if asked := table.get("networks"):
+        note += f"{asked} of the networks were asked. "
     part = setting.part(run)
     note += f"Grey: not told from noise. {fmt.capital(part)}s that say the same share their worth."
     figures.charts["importance"] = charts.importance(

@@ -1,0 +1,43 @@
+"""The outputs of a stack that is not training, by the kernels that train it, where they are made already."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.engine.native.program import chain_of, refusal
+from lockstep.engine.native.runner import Kernels
+from lockstep.engine.native.toolchain import NoLibrary, is_made
+from lockstep.engine.stack import Stack
+from lockstep.engine.step import Resident
+from lockstep.optim import rule_for
+from lockstep.spec import SGD
+
+AT_ONCE = 8192  # rows: their features are worked out for each preprocessing
+
+Outputs = Callable[[Sequence[Tensor]], Tensor]
+
+
+def native_outputs(stack: Stack, inputs: Sequence[Tensor]) -> Outputs | None:
+    """From inputs such as these, each ``[N, …]``, to the outputs ``[K, N, …]``; None where kernels cannot or are not
+    made. Nothing is compiled for it."""
+    if stack.params.device.type != "cpu" or refusal(stack.originals[0], inputs, made) is not None:
+        return None
+    chain, rule, K = chain_of(stack.originals[0], inputs), rule_for(SGD()), len(stack.params)
+
+    def part(inputs: Sequence[Tensor]) -> Tensor:
+        N = len(inputs[0])
+        kernels = Kernels(stack, Resident(tuple(inputs), torch.zeros(N)), "mse", rule, chain)
+        return torch.stack(kernels.outputs(stack.params, stack.buffers, [np.arange(N)] * K))
+
+    def outputs(inputs: Sequence[Tensor]) -> Tensor:
+        parts = zip(*(x.split(AT_ONCE) for x in inputs), strict=True)
+        return torch.cat([part(each) for each in parts], dim=1)
+
+    return outputs
+
+
+def made(dtype: torch.dtype, source: str) -> None:
+    if not is_made(dtype, source):
+        raise NoLibrary("its kernels are not made yet")
