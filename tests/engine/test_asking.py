@@ -9,9 +9,9 @@ from torch import nn
 
 from lockstep.engine.forward import Lifted, by_torch
 from lockstep.engine.native import NoLibrary, library, native_outputs
-from lockstep.engine.native.asking import AT_ONCE
 from lockstep.engine.stack import lift
 from lockstep.network.build import build
+from lockstep.network.preprocess.images import ImageShape
 from lockstep.network.preprocess.table import TableShape
 from lockstep.spec import FitSpec
 
@@ -51,12 +51,14 @@ def test_kernels_give_the_outputs_of_torch_on_rows_of_any_number(rng: Rng) -> No
         torch.testing.assert_close(ask(some), by_torch(stack)(some), rtol=1e-4, atol=1e-5)
 
 
-def test_more_rows_than_go_at_once_come_out_in_order(rng: Rng) -> None:
-    networks = [nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).eval() for _ in range(3)]
-    stack, x = lift(networks, CPU), torch.from_numpy(rng.normal(size=(2 * AT_ONCE + 5, 2)).astype(np.float32))
-    ask = native_outputs(stack, (x,))
-    assert ask is not None
-    torch.testing.assert_close(ask((x,)), torch.stack([network(x) for network in networks]), rtol=1e-4, atol=1e-5)
+def test_pictures_are_asked_as_bytes_and_then_as_numbers(rng: Rng) -> None:
+    pixels, shape = rng.integers(256, size=(60, 5, 5), dtype=np.uint8), ImageShape((5, 5))
+    networks = [build(FitSpec(), "cross_entropy", 3, shape, (pixels[own],), np.zeros(30)).eval()
+                for own in (slice(30), slice(30, 60))]  # fmt: skip
+    together = Lifted(networks, CPU)
+    expected = np.stack([network(torch.from_numpy(pixels)).detach().numpy() for network in networks])
+    for rows in (pixels, pixels.astype(np.float32), pixels.astype(np.float64)):
+        np.testing.assert_allclose(together.outputs([rows]), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_is_compiled_to_ask(rng: Rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

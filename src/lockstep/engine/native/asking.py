@@ -14,8 +14,6 @@ from lockstep.engine.step import Resident
 from lockstep.optim import rule_for
 from lockstep.spec import SGD
 
-AT_ONCE = 8192  # rows: their features are worked out for each preprocessing
-
 Outputs = Callable[[Sequence[Tensor]], Tensor]
 
 
@@ -26,14 +24,10 @@ def native_outputs(stack: Stack, inputs: Sequence[Tensor]) -> Outputs | None:
         return None
     chain, rule, K = chain_of(stack.originals[0], inputs), rule_for(SGD()), len(stack.params)
 
-    def part(inputs: Sequence[Tensor]) -> Tensor:
+    def outputs(inputs: Sequence[Tensor]) -> Tensor:
         N = len(inputs[0])
         kernels = Kernels(stack, Resident(tuple(inputs), torch.zeros(N)), "mse", rule, chain)
         return torch.stack(kernels.outputs(stack.params, stack.buffers, [np.arange(N)] * K))
-
-    def outputs(inputs: Sequence[Tensor]) -> Tensor:
-        parts = zip(*(x.split(AT_ONCE) for x in inputs), strict=True)
-        return torch.cat([part(each) for each in parts], dim=1)
 
     return outputs
 

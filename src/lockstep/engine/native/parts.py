@@ -14,8 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from lockstep.engine.backprop.activations import Activation, activation
-from lockstep.engine.native.program import array, padded, pointer
-from lockstep.engine.native.structures import Cell, Function, Kind, Layer, Part, Piece, PieceKind, Step
+from lockstep.engine.native.program import padded
+from lockstep.engine.native.structures import (
+    Cell,
+    Function,
+    Kind,
+    Layer,
+    Part,
+    Piece,
+    PieceKind,
+    Step,
+    array,
+    pointer,
+)
 from lockstep.engine.native.toolchain import library
 from lockstep.network.layers.dropout import KeyedDropout
 

@@ -1,6 +1,5 @@
 """From a written-out chain of layers to what the kernels run: layers, parameters and numbers as data."""
 
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -17,21 +16,23 @@ from lockstep.engine.backprop.linear import Linear, Reshape, Scale, Shift
 from lockstep.engine.backprop.network import Written
 from lockstep.engine.backprop.norms import Affine, BatchNorm, FeatureNorm, RootMeanSquare
 from lockstep.engine.native import structures
-from lockstep.engine.native.structures import Function, Kind, Loss, PieceKind
+from lockstep.engine.native.inputs import Formula, formulas_of, kept
+from lockstep.engine.native.structures import Function, Kind, Loss, PieceKind, array
 from lockstep.engine.native.structures import Rule as RuleKind
 from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Layout, Tensors
 from lockstep.optim import Rule
 
-FEATURE_BYTES = 1e9  # the features of all rows are kept for every fold
+KEPT_BYTES = 1e9  # what is kept of all rows beside the rows themselves, maybe for every fold
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A written-out network as the kernels take it: its layers with the width that each is given, the width of its
-    features, and of its outputs."""
+    """A written-out network as the kernels take it: the formulas of its features, its layers with the width that each
+    is given, the width of its features, and of its outputs."""
 
     network: Written
+    formulas: tuple[Formula, ...]
     layers: tuple[tuple[Layer, int], ...]
     features: int
     outputs: int
@@ -50,8 +51,8 @@ def refusal(
         return str(reason)
     if chain.network.preprocessing is None and inputs[0].dtype != dtype:
         return f"its inputs are {str(inputs[0].dtype)[6:]}, and its weights {str(dtype)[6:]}"
-    if len(inputs[0]) * chain.features * dtype.itemsize > FEATURE_BYTES:
-        return f"the features of all {len(inputs[0]):,} rows would take more than {FEATURE_BYTES / 1e9:.0f} GB"
+    if kept(chain.formulas, inputs) * dtype.itemsize > KEPT_BYTES:
+        return f"a copy of all {len(inputs[0]):,} rows would take more than {KEPT_BYTES / 1e9:.0f} GB"
     return None
 
 
@@ -81,7 +82,7 @@ def chain_of(module: nn.Module, inputs: Sequence[Tensor]) -> Chain:
             layers.append((layer, width))
         if isinstance(layer, Linear):
             width = len(tensors[layer.weight])
-    return Chain(network, tuple(layers), features, width)
+    return Chain(network, tuple(formulas_of(module, network, inputs)), tuple(layers), features, width)
 
 
 def rows_of(layer: Layer) -> list[str]:
@@ -194,11 +195,3 @@ def program_in_c(chain: Chain, places: Places, layout: Layout, loss: str, rule: 
         loss=Loss[loss.upper()], rule=RuleKind[rule.kind.upper()], moments=len(rule.moments),
         averaged="average" in rule.moments,
     )  # fmt: skip
-
-
-def array(kind: type[ctypes.Structure], items: Sequence[Any]) -> Any:
-    return (kind * max(1, len(items)))(*items)
-
-
-def pointer(items: Any) -> int:
-    return ctypes.addressof(items)

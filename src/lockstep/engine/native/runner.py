@@ -8,23 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from lockstep.engine.backprop.embeddings import seen
 from lockstep.engine.backprop.norms import BatchNorm
 from lockstep.engine.native import structures
+from lockstep.engine.native.inputs import Inputs
 from lockstep.engine.native.program import (
     Chain,
     Places,
-    array,
     chain_of,
     embeddings_in_c,
     layers_in_c,
-    padded,
     places_of,
-    pointer,
     program_in_c,
 )
+from lockstep.engine.native.structures import array, pointer
 from lockstep.engine.native.toolchain import library
 from lockstep.engine.population import Rows
 from lockstep.engine.stack import Stack, Tensors
@@ -34,7 +31,6 @@ from lockstep.errors import TrainingError
 from lockstep.optim import Rule
 
 AT_ONCE = 2e10  # operations in a call: a fraction of a second, after which an interruption is heard
-ROWS_AT_ONCE = 65_536
 LOSS_NUMBERS = ("class_weights", "label_smoothing", "delta", "quantile", "scale")
 
 
@@ -46,13 +42,9 @@ def native_runner(stack: Stack, data: Resident, loss: str, rule: Rule) -> Runner
     return Runner(kernels.steps, kernels.outputs, lambda batch: max(1, int(AT_ONCE / (operations * batch))))
 
 
-Features = tuple[Tensor, Tensor | None]  # of all rows [N, padded], and their codes where there are embeddings
-
-
 @dataclass(eq=False)
 class Kernels:
-    """A stack in the kernels' terms. What follows from its preprocessing, the features of all rows, is worked out once
-    for all members that share it, and again only if the members change."""
+    """A stack in the kernels' terms."""
 
     stack: Stack
     data: Resident
@@ -61,16 +53,18 @@ class Kernels:
     chain: Chain
     loaded: ctypes.CDLL = field(init=False)
     places: Places = field(init=False)
+    inputs: Inputs = field(init=False)
     targets: Tensor = field(init=False)
-    made: dict[bytes, Features] = field(default_factory=dict)
-    # the features of each member now, and the buffers that they follow from
-    found: tuple[Tensors, list[Features]] = field(default_factory=lambda: ({}, []))
 
     def __post_init__(self) -> None:
         dtype = self.stack.params.dtype
         self.loaded = library(dtype)
-        self.vector = int(self.loaded.vector_length())
-        self.places = places_of(self.stack.layout, self.chain, self.rule.decayed, self.vector)
+        vector = int(self.loaded.vector_length())
+        self.places = places_of(self.stack.layout, self.chain, self.rule.decayed, vector)
+        front = self.chain.network.preprocessing
+        self.inputs = Inputs(
+            self.stack.eval_form, front.name if front else "", self.chain.formulas, self.data.inputs, dtype
+        )
         targets = self.data.targets
         if self.loss == "cross_entropy" and not 0 <= int(targets.min()) <= int(targets.max()) < self.chain.outputs:
             raise IndexError(f"Target {int(targets.max())} is out of bounds.")  # as torch says it
@@ -91,11 +85,10 @@ class Kernels:
         keep, program = self.program(state.buffers, K, B)
         program.places, program.factors = tables.keys.shape[2], tables.factors.shape[1]
         program.scales = tables.loss["scale"][0].numel() if "scale" in tables.loss else 1
-        features, codes = self.inputs_of(state.buffers, K, keep)
         moments = [state.moments[name] for name in self.rule.moments]
         held = [x.contiguous() for x in (rows, tables.keys, tables.factors, tables.clip)]
         run = structures.Run(
-            S, *(x.data_ptr() for x in held), features, codes, self.targets.data_ptr(),
+            S, *(x.data_ptr() for x in held), self.targets.data_ptr(),
             *(self.number(tables.loss, name, keep) for name in LOSS_NUMBERS),
             state.params.data_ptr(), (ctypes.c_void_p * 4)(*(moment.data_ptr() for moment in moments)),
             losses.data_ptr(), norms.data_ptr(),
@@ -110,17 +103,14 @@ class Kernels:
     def outputs(self, params: Tensor, buffers: Tensors, rows: Sequence[Rows]) -> list[Tensor]:
         """See ``lockstep.engine.forward.outputs_on_own_rows``."""
         K = len(rows)
-        keep, program = self.program(buffers, K, 256)
-        features, codes = self.inputs_of(buffers, K, keep)
+        _keep, program = self.program(buffers, K, 256)
         shape = self.chain.network.output
         outputs = [params.new_empty(len(own), *shape) for own in rows]
         own = [np.ascontiguousarray(each, dtype=np.int64) for each in rows]
         pointers = (ctypes.c_void_p * K)(*(each.ctypes.data for each in own))
         counts = (ctypes.c_int64 * K)(*map(len, own))
         filled = (ctypes.c_void_p * K)(*(output.data_ptr() for output in outputs))
-        evaluation = structures.Evaluation(
-            pointer(pointers), pointer(counts), features, codes, params.data_ptr(), pointer(filled)
-        )
+        evaluation = structures.Evaluation(pointer(pointers), pointer(counts), params.data_ptr(), pointer(filled))
         call(self.loaded.evaluate, program, evaluation)
         return outputs
 
@@ -132,52 +122,9 @@ class Kernels:
         program = program_in_c(self.chain, self.places, self.stack.layout, self.loss, self.rule)
         program.members, program.batch, program.threads = members, batch, torch.get_num_threads()
         program.layer, program.piece, program.embedding = pointer(layers), pointer(pieces), pointer(embeddings)
-        program.code_columns = self.data.inputs[1].shape[1] if len(self.data.inputs) > 1 else 0
-        return [layers, pieces, embeddings], program
-
-    def inputs_of(self, buffers: Tensors, members: int, keep: list[Any]) -> tuple[int, int | None]:
-        """Where the features of each member lie, and its codes where it has embeddings."""
-        front = self.chain.network.preprocessing
-        own = {n: b for n, b in buffers.items() if front and n.startswith(f"{front.name}.")}
-        known, found = self.found
-        if len(found) != members or any(known[name] is not buffer for name, buffer in own.items()):
-            found = [self.features({name: buffer[k] for name, buffer in own.items()}) for k in range(members)]
-            self.found = own, found
-        features = (ctypes.c_void_p * members)(*(x.data_ptr() for x, _ in found))
-        keep += [features, found]
-        if front is None or not front.embeddings:
-            return pointer(features), None
-        codes = (ctypes.c_void_p * members)(*(x.data_ptr() for _, x in found if x is not None))
-        keep.append(codes)
-        return pointer(features), pointer(codes)
-
-    def features(self, own: Tensors) -> Features:
-        """Those of one preprocessing, by its buffers."""
-        key = b"".join(buffer.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for buffer in own.values())
-        if key not in self.made:
-            self.made[key] = self.preprocessed(own)
-        return self.made[key]
-
-    @torch.no_grad()
-    def preprocessed(self, own: Tensors) -> Features:
-        front, inputs = self.chain.network.preprocessing, self.data.inputs
-        N, width = len(inputs[0]), self.chain.features
-        x = self.stack.params.new_zeros(N, padded(width, self.vector))
-        if front is None:
-            x[:, :width] = inputs[0].reshape(N, -1)
-            return x, None
-        form = self.stack.eval_form.get_submodule(front.name)
-        short = {name.removeprefix(f"{front.name}."): buffer for name, buffer in own.items()}
-        short |= {  # embeddings, which are looked up in every step
-            name: torch.zeros(p.shape, dtype=x.dtype) for name, p in form.named_parameters()
-        }
-        for start in range(0, N, ROWS_AT_ONCE):
-            part = tuple(each[start : start + ROWS_AT_ONCE] for each in inputs)
-            x[start : start + ROWS_AT_ONCE, :width] = functional_call(form, short, part)
-        if not front.embeddings:
-            return x, None
-        stacked = {name: buffer[None] for name, buffer in own.items()}
-        return x, seen(inputs[1][None], stacked, f"{front.name}.categories")[0].contiguous()
+        keep, inputs = self.inputs.in_c(buffers, members)
+        program.inputs = pointer(inputs)
+        return [layers, pieces, embeddings, inputs, *keep], program
 
     @staticmethod
     def number(numbers: Tensors, name: str, keep: list[Any]) -> int | None:

@@ -1,6 +1,8 @@
-"""What the kernels are handed, field by field as ``kernels/layers.h``, ``train.cpp`` and ``parts.cpp`` have it."""
+"""What the kernels are handed, field by field as ``kernels/layers.h``, ``inputs.h``, ``train.cpp`` and ``parts.cpp``
+have it."""
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
 from enum import IntEnum
 from typing import Any
@@ -16,10 +18,19 @@ Cell = IntEnum("Cell", "ELMAN_TANH ELMAN_RELU LSTM GRU", start=0)
 Loss = IntEnum("Loss", "CROSS_ENTROPY BINARY_CROSS_ENTROPY MSE MAE HUBER QUANTILE", start=0)
 Rule = IntEnum("Rule", "SGD NESTEROV RMSPROP RMSPROP_CENTRED ADAM ADAMW", start=0)
 PieceKind = IntEnum("PieceKind", "VECTOR MATRIX TABLE", start=0)
+FormulaKind = IntEnum("FormulaKind", "WHOLE BYTES PIXELS NUMBERS GAPS ONE_HOT", start=0)
 
 
 def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:
     return [(name, kind) for name in names.split()]
+
+
+def array(kind: type[Structure], items: Sequence[Any]) -> Any:
+    return (kind * max(1, len(items)))(*items)
+
+
+def pointer(items: Any) -> int:
+    return ctypes.addressof(items)
 
 
 class Layer(Structure):
@@ -37,21 +48,36 @@ class Piece(Structure):
 
 
 class Embedding(Structure):
-    _fields_ = fields(c_int64, "place size width column start")
+    _fields_ = fields(c_int64, "place size width category start")
+
+
+class Formula(Structure):
+    _fields_ = [
+        *fields(c_int64, "kind start width category"),
+        ("rows", c_void_p),
+        ("apart", c_int64),
+        *fields(c_void_p, "columns centre spread"),
+        ("stride", c_int64),
+        *fields(c_double, "low high"),
+    ]
+
+
+class Inputs(Structure):
+    _fields_ = [*fields(c_int64, "formulas categories all_codes"), *fields(c_void_p, "formula codes offsets known")]
 
 
 class Program(Structure):
     _fields_ = [
-        *fields(c_int64, "members batch features outputs flat size layers pieces embeddings code_columns lowest"),
+        *fields(c_int64, "members batch features outputs flat size layers pieces embeddings lowest"),
         *fields(c_int64, "loss rule moments factors places averaged scales threads"),
-        *fields(c_void_p, "layer piece embedding"),
+        *fields(c_void_p, "layer piece embedding inputs"),
     ]
 
 
 class Run(Structure):
     _fields_ = [
         ("steps", c_int64),
-        *fields(c_void_p, "rows keys factors clip features codes targets"),
+        *fields(c_void_p, "rows keys factors clip targets"),
         *fields(c_void_p, "weights smoothing delta quantile scale"),
         ("params", c_void_p),
         ("moments", c_void_p * 4),
@@ -60,7 +86,7 @@ class Run(Structure):
 
 
 class Evaluation(Structure):
-    _fields_ = fields(c_void_p, "rows counts features codes params outputs")
+    _fields_ = fields(c_void_p, "rows counts params outputs")
 
 
 class Step(Structure):
@@ -74,7 +100,10 @@ class Part(Structure):
     ]
 
 
-IN_SOURCE = {"train": (Layer, Piece, Embedding, Program, Run, Evaluation), "parts": (Layer, Piece, Step, Part)}
+IN_SOURCE = {
+    "train": (Layer, Piece, Embedding, Formula, Inputs, Program, Run, Evaluation),
+    "parts": (Layer, Piece, Step, Part),
+}
 
 
 def check(loaded: ctypes.CDLL, source: str) -> None:

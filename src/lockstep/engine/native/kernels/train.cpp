@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "inputs.h"
 #include "layers.h"
 #include "losses.h"
 #include "memory.h"
@@ -18,17 +19,18 @@
 constexpr long MOST_FACTORS = 16;
 constexpr long WORTH_A_THREAD = 10'000'000;  // operations in a step, some 0.1 ms: threads of a team meet 20 times in it
 
-// Vectors of `width` numbers at `place`, one per code; they fill the features from `start` on.
+// Vectors of `width` numbers at `place`, one for each code of a category; they fill the features from `start` on.
 struct Embedding {
-    int64_t place, size, width, column, start;
+    int64_t place, size, width, category, start;
 };
 
 struct Program {
-    int64_t members, batch, features, outputs, flat, size, layers, pieces, embeddings, code_columns, lowest;
+    int64_t members, batch, features, outputs, flat, size, layers, pieces, embeddings, lowest;
     int64_t loss, rule, moments, factors, places, averaged, scales, threads;
     const Layer* layer;
     const Piece* piece;
     const Embedding* embedding;
+    const Inputs* inputs;
 };
 
 struct Run {
@@ -37,8 +39,6 @@ struct Run {
     const int32_t* keys;                    // [S, K, places]
     const Real* factors;                    // [S, F, K]
     const Real* clip;                       // [K]
-    const Real* const* features;            // for each member [N, padded(features)]
-    const int64_t* const* codes;            // for each member [N, code_columns]
     const void* targets;                    // [N, …]
     const Real *weights, *smoothing, *delta, *quantile, *scale;  // [K, …] or null
     Real* params;                           // [K, P]
@@ -50,8 +50,6 @@ struct Run {
 struct Evaluation {
     const int64_t* const* rows;             // for each member
     const int64_t* counts;                  // [K]
-    const Real* const* features;
-    const int64_t* const* codes;
     const Real* params;
     Real* const* outputs;                   // for each member [counts, outputs]
 };
@@ -87,16 +85,16 @@ struct Own {
 
 // ----------------------------------------------------------------------------------------------------------- the step
 
-static void gather(const Program& p, Desk& desk, const Real* features, const int64_t* codes, const int64_t* rows,
-                   const Now& now) {
+static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now& now) {
     const long ld = padded(p.features);
     const Range own = now.rows();
     for (long b = own.begin; b < own.end; b++) {
-        std::memcpy(desk.input + b * ld, features + rows[b] * ld, ld * sizeof(Real));
+        Real* features = desk.input + b * ld;
+        for (long i = 0; i < p.inputs->formulas; i++) fill(*p.inputs, p.inputs->formula[i], now.member, rows[b], features);
         for (long i = 0; i < p.embeddings; i++) {
             const Embedding& e = p.embedding[i];
-            const int64_t code = codes[rows[b] * p.code_columns + e.column];
-            std::memcpy(desk.input + b * ld + e.start, now.params + e.place + code * e.width, e.width * sizeof(Real));
+            const int64_t code = p.inputs->code(now.member, rows[b], e.category);
+            std::memcpy(features + e.start, now.params + e.place + code * e.width, e.width * sizeof(Real));
         }
     }
     now.team.meet();
@@ -112,7 +110,7 @@ static const Real* through(const Program& p, Desk& desk, const Now& now) {
     return x;
 }
 
-static void back(const Program& p, Desk& desk, const Now& now, const int64_t* codes, const int64_t* rows) {
+static void back(const Program& p, Desk& desk, const Now& now, const int64_t* rows) {
     Real *delta = desk.delta, *below = desk.below;
     for (long i = p.layers - 1; i >= p.lowest; i--) {
         const Real* x = i ? desk.outputs[i - 1] : desk.input;
@@ -126,7 +124,7 @@ static void back(const Program& p, Desk& desk, const Now& now, const int64_t* co
         const Embedding& e = p.embedding[i];
         std::memset(now.grads + e.place, 0, e.size * sizeof(Real));
         for (long b = 0; b < now.n; b++) {
-            Real* one = now.grads + e.place + codes[rows[b] * p.code_columns + e.column] * e.width;
+            Real* one = now.grads + e.place + p.inputs->code(now.member, rows[b], e.category) * e.width;
             for (long j = 0; j < e.width; j++) one[j] += delta[b * ld + e.start + j];
         }
     }
@@ -166,20 +164,19 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
     Real* at[4] = {};
     for (long i = 0; i < p.moments; i++) at[i] = own.moments[i];
     Real* average = p.averaged ? at[p.moments - 1] : nullptr;
-    const int64_t* codes = run.codes ? run.codes[k] : nullptr;
     const auto of = [&](const Real* numbers, long each) { return numbers ? numbers + k * each : nullptr; };
     const LossNumbers by{of(run.weights, p.loss == CROSS_ENTROPY ? p.outputs : 2), of(run.smoothing, 1),
                          of(run.delta, 1), of(run.quantile, 1), of(run.scale, p.scales), p.scales};
     for (long s = begin; s < end; s++) {
         const int64_t* rows = run.rows + (s * p.members + k) * p.batch;
         const Now now{k, p.batch, true, own.params, desk.grads, run.keys + (s * p.members + k) * p.places, team};
-        gather(p, desk, run.features[k], codes, rows, now);
+        gather(p, desk, rows, now);
         const Real* z = through(p, desk, now);
         if (team.index == 0)
             run.losses[s * p.members + k] =
                 loss_and_delta(Loss(p.loss), z, run.targets, rows, desk.delta, p.batch, p.outputs, by);
         team.meet();
-        back(p, desk, now, codes, rows);
+        back(p, desk, now, rows);
         sum_squares(p, desk, team);
         Real* norms = team.index == 0 ? run.norms + (s * p.members + k) * p.pieces : nullptr;
         const Real clip = clipped(p, desk, run.clip[k], norms);
@@ -204,7 +201,7 @@ static void evaluate_member(const Program& p, const Evaluation& e, long k, Desk&
     for (long start = 0; start < e.counts[k]; start += p.batch) {
         const long n = std::min(p.batch, e.counts[k] - start);
         const Now now{k, n, false, params, nullptr, nullptr, {}};
-        gather(p, desk, e.features[k], e.codes ? e.codes[k] : nullptr, e.rows[k] + start, now);
+        gather(p, desk, e.rows[k] + start, now);
         const Real* z = through(p, desk, now);
         for (long b = 0; b < n; b++)
             std::memcpy(e.outputs[k] + (start + b) * p.outputs, z + b * padded(p.outputs), p.outputs * sizeof(Real));
@@ -331,7 +328,8 @@ int64_t vector_length() { return L; }
 
 // The sizes of the structures, for whoever mirrors them.
 int64_t size_of(int64_t which) {
-    const int64_t sizes[] = {sizeof(Layer), sizeof(Piece), sizeof(Embedding), sizeof(Program), sizeof(Run), sizeof(Evaluation)};
+    const int64_t sizes[] = {sizeof(Layer), sizeof(Piece), sizeof(Embedding), sizeof(Formula),
+                             sizeof(Inputs), sizeof(Program), sizeof(Run), sizeof(Evaluation)};
     return sizes[which];
 }
 }
