@@ -119,6 +119,6 @@ static void convolution_back(const Step& s, const Real* delta, Real* below, cons
         for (long i = 0; i < c.h; i++)
             std::memcpy(below + (b * c.h + i) * c.w * c.below, out + i * c.frame * c.below, c.w * c.below * sizeof(Real));
     }
-    for (long j = 0; s.layer.bias >= 0 && j < c.ldy; j += L)
-        store(now.grads + s.layer.bias + j, down(delta + j, samples * c.rows * c.columns, c.ldy));
+    if (s.layer.bias >= 0)
+        sum_down(delta, {0, c.ldy}, samples * c.rows * c.columns, c.ldy, now.grads + s.layer.bias);
 }

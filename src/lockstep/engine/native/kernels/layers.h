@@ -1,6 +1,7 @@
 // The layers of a chain for ONE member, forward and back, as the text has them; lockstep/engine/backprop says the same
 // in PyTorch beside the formulas. A batch is n rows of `padded(width)` numbers; what is padded is 0 in every δ.
 #pragma once
+#include <algorithm>
 #include <cstring>
 
 #include "product.h"
@@ -36,9 +37,12 @@ struct Now {
     long first = 0;  // where in the batch the n rows begin
 
     Range rows() const { return team.share(n); }
-    Range columns(long ld) const {  // whole vectors of them
-        const Range r = team.share(ld / L);
-        return {r.begin * L, r.end * L};
+    Range columns(long ld) const { return team.columns(ld); }
+    template <class F>
+    void each_stretch(long ld, F f) const {  // of the own columns of all rows
+        const Range own = columns(ld);
+        if (own.size() == ld) return f(Range{0, n * ld});
+        for (long b = 0; b < n; b++) f(Range{b * ld + own.begin, b * ld + own.end});
     }
 };
 
@@ -52,16 +56,26 @@ static inline void map2(const Real* x, const Real* z, Real* y, Range r, F f) {
     for (long i = r.begin; i < r.end; i += L) store(y + i, f(load(x + i), load(z + i)));
 }
 
-static inline Vec down(const Real* x, long n, long ld) {  // the sum of n rows
-    Vec s{};
-    for (long b = 0; b < n; b++) s += load(x + b * ld);
-    return s;
+template <int VECTORS, class F, class G>
+static inline void down_some(long j, long n, long ld, F each, G done) {
+    Vec sums[VECTORS] = {};
+    for (long b = 0; b < n; b++)
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; v++) sums[v] += each(b * ld + j + v * L, j + v * L);
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; v++) done(j + v * L, sums[v]);
 }
 
-static inline Vec down(const Real* x, const Real* y, long n, long ld) {
-    Vec s{};
-    for (long b = 0; b < n; b++) s += load(x + b * ld) * load(y + b * ld);
-    return s;
+// done(j, Σ each(place, j)) over n rows, for the vectors of columns j; some at a time, so that no sum waits for itself.
+template <class F, class G>
+static inline void down(Range columns, long n, long ld, F each, G done) {
+    long j = columns.begin;
+    for (; j + 4 * L <= columns.end; j += 4 * L) down_some<4>(j, n, ld, each, done);
+    for (; j < columns.end; j += L) down_some<1>(j, n, ld, each, done);
+}
+
+static inline void sum_down(const Real* x, Range columns, long n, long ld, Real* to) {
+    down(columns, n, ld, [=](long at, long) { return load(x + at); }, [=](long j, Vec sum) { store(to + j, sum); });
 }
 
 static inline Real along(const Real* x, long n) {
@@ -141,49 +155,48 @@ static void with_function(const Layer& l, F apply) {
 
 // -------------------------------------------------------------------------------------------------------------- norms
 
-static void batch_norm(const Layer& l, const Real* x, Real* y, Real* rstd, const Now& now) {
+static void batch_norm(const Layer& l, const Real* x, Real* y, Real* kept, const Now& now) {
     const long n = now.n, ld = padded(l.out);
+    Real *mean = kept, *rstd = kept + ld;
     Real* mean_of_all = static_cast<Real*>(l.first) + now.member * l.stride;
     Real* var_of_all = static_cast<Real*>(l.second) + now.member * l.stride;
     const Range own = now.columns(ld);
-    for (long j = own.begin; j < own.end; j += L) {
-        Vec mean{}, var{};
-        if (now.training) {
-            mean = down(x + j, n, ld) / Real(n);
-            for (long b = 0; b < n; b++) {
-                const Vec c = load(x + b * ld + j) - mean;
-                var += c * c;
-            }
-            var /= Real(n);
-        }
-        for (long i = 0; i < L && j + i < l.out; i++) {
-            Real &running_mean = mean_of_all[j + i], &running_var = var_of_all[j + i];
-            if (now.training && l.count) {
-                running_mean += Real(l.momentum) * (mean[i] - running_mean);
-                running_var += Real(l.momentum) * (var[i] * (Real(n) / Real(n - 1)) - running_var);
-            } else if (!now.training) {
-                mean[i] = running_mean;
-                var[i] = running_var;
-            }
-        }
-        const Vec scale = Real(1) / root(var + Real(l.eps));
-        store(rstd + j, scale);
-        for (long b = 0; b < n; b++) store(y + b * ld + j, (load(x + b * ld + j) - mean) * scale);
+    if (now.training) {
+        down(own, n, ld, [=](long at, long) { return load(x + at); },
+             [=](long j, Vec sum) { store(mean + j, sum / Real(n)); });
+        down(own, n, ld, [=](long at, long j) { const Vec c = load(x + at) - load(mean + j); return c * c; },
+             [=](long j, Vec sum) { store(rstd + j, sum / Real(n)); });  // the variance, so far
     }
+    for (long j = own.begin; j < std::min<long>(own.end, l.out); j++) {
+        if (!now.training) {
+            mean[j] = mean_of_all[j];
+            rstd[j] = var_of_all[j];
+        } else if (l.count) {
+            mean_of_all[j] += Real(l.momentum) * (mean[j] - mean_of_all[j]);
+            var_of_all[j] += Real(l.momentum) * (rstd[j] * (Real(n) / Real(n - 1)) - var_of_all[j]);
+        }
+    }
+    map(rstd, rstd, own, [&](Vec var) { return Real(1) / root(var + Real(l.eps)); });
+    for (long b = 0; b < n; b++)
+        for (long j = own.begin; j < own.end; j += L)
+            store(y + b * ld + j, (load(x + b * ld + j) - load(mean + j)) * load(rstd + j));
     if (now.training && l.count && now.team.index == 0) l.count[now.member]++;
 }
 
-static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, const Real* rstd, const Now& now) {
+static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, Real* kept, const Now& now) {
     const long n = now.n, ld = padded(l.out);
+    Real *mean = kept, *by = kept + 2 * ld;
+    const Real* rstd = kept + ld;
     const Range own = now.columns(ld);
-    for (long j = own.begin; j < own.end; j += L) {
-        const Vec mean = down(delta + j, n, ld) / Real(n), by = down(delta + j, x_hat + j, n, ld) / Real(n);
-        const Vec scale = load(rstd + j);
-        for (long b = 0; b < n; b++) {
+    down(own, n, ld, [=](long at, long) { return load(delta + at); },
+         [=](long j, Vec sum) { store(mean + j, sum / Real(n)); });
+    down(own, n, ld, [=](long at, long) { return load(delta + at) * load(x_hat + at); },
+         [=](long j, Vec sum) { store(by + j, sum / Real(n)); });
+    for (long b = 0; b < n; b++)
+        for (long j = own.begin; j < own.end; j += L) {
             Real* d = delta + b * ld + j;
-            store(d, (load(d) - mean - load(x_hat + b * ld + j) * by) * scale);
+            store(d, (load(d) - load(mean + j) - load(x_hat + b * ld + j) * load(by + j)) * load(rstd + j));
         }
-    }
 }
 
 // Layer norm (one group), group norm, and, without a mean, RMS norm.
@@ -220,47 +233,54 @@ static void feature_norm_back(const Layer& l, Real* delta, const Real* x_hat, co
 static void affine(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out);
     const Range own = now.columns(ld);
-    for (long j = own.begin; j < own.end; j += L) {
-        const Vec gain = load(now.params + l.weight + j), shift = l.bias < 0 ? Vec{} : load(now.params + l.bias + j);
-        for (long b = 0; b < now.n; b++) store(y + b * ld + j, load(x + b * ld + j) * gain + shift);
-    }
+    const Real *gain = now.params + l.weight, *shift = now.params + l.bias;
+    for (long b = 0; b < now.n; b++)
+        for (long j = own.begin; j < own.end; j += L)
+            store(y + b * ld + j, load(x + b * ld + j) * load(gain + j) + (l.bias < 0 ? Vec{} : load(shift + j)));
 }
 
 static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const Now& now) {
     const long ld = padded(l.out);
     const Range own = now.columns(ld);
-    for (long j = own.begin; j < own.end; j += L) {
-        if (l.bias >= 0) store(now.grads + l.bias + j, down(delta + j, now.n, ld));
-        store(now.grads + l.weight + j, down(delta + j, x_hat + j, now.n, ld));
-        const Vec gain = load(now.params + l.weight + j);
-        for (long b = 0; b < now.n; b++) store(delta + b * ld + j, load(delta + b * ld + j) * gain);
-    }
+    const Real* gain = now.params + l.weight;
+    Real* to_gain = now.grads + l.weight;
+    if (l.bias >= 0) sum_down(delta, own, now.n, ld, now.grads + l.bias);
+    down(own, now.n, ld, [=](long at, long) { return load(delta + at) * load(x_hat + at); },
+         [=](long j, Vec sum) { store(to_gain + j, sum); });
+    for (long b = 0; b < now.n; b++)
+        for (long j = own.begin; j < own.end; j += L)
+            store(delta + b * ld + j, load(delta + b * ld + j) * load(gain + j));
 }
 
 // ---------------------------------------------------------------------------------------------------- the other layers
 
+// One vector of columns cannot be shared out: rows are.
+static bool narrow(const Layer& l) { return padded(l.out) == L; }
+
 static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
-    const long ld = padded(l.out);
-    const Range own = now.columns(ld);
-    product(now.n, own.end - own.begin, l.in, Left{x, padded(l.in), 1}, now.params + l.weight + own.begin, ld, y + own.begin,
-            ld, l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
+    const long ld = padded(l.out), ld_below = padded(l.in);
+    const Range own = narrow(l) ? Range{0, L} : now.columns(ld), rows = narrow(l) ? now.rows() : Range{0, now.n};
+    product(rows.size(), own.size(), l.in, Left{x + rows.begin * ld_below, ld_below, 1},
+            now.params + l.weight + own.begin * l.in, own.size(), y + rows.begin * ld + own.begin, ld,
+            l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
 }
 
 // dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round.
 static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Range own = now.columns(ld), to = {own.begin, own.end < l.out ? own.end : l.out};
-    product(l.in, own.end - own.begin, now.n, Left{h, 1, ld_below}, delta + own.begin, ld, now.grads + l.weight + own.begin,
-            ld, nullptr);
-    for (long j = own.begin; l.bias >= 0 && j < own.end; j += L)
-        store(now.grads + l.bias + j, down(delta + j, now.n, ld));
+    const Range across = narrow(l) ? Range{0, L} : own, lines = narrow(l) ? now.team.share(l.in) : Range{0, l.in};
+    product(lines.size(), across.size(), now.n, Left{h + lines.begin, 1, ld_below}, delta + across.begin, ld,
+            now.grads + l.weight + across.begin * l.in + lines.begin * across.size(), across.size(), nullptr);
+    if (l.bias >= 0) sum_down(delta, own, now.n, ld, now.grads + l.bias);
     if (l.lowest) return;
-    transpose(l.in, to.end - to.begin, now.params + l.weight + to.begin, ld, turned + to.begin * ld_below, ld_below);
+    transpose(l.in, to.size(), now.params + l.weight + own.begin * l.in, own.size(), turned + to.begin * ld_below,
+              ld_below);
     for (long k = to.begin; k < to.end; k++)
         for (long i = l.in; i < ld_below; i++) turned[k * ld_below + i] = 0;
     now.team.meet();
     const Range under = now.columns(ld_below);
-    product(now.n, under.end - under.begin, l.out, Left{delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
+    product(now.n, under.size(), l.out, Left{delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
             ld_below, nullptr);
 }
 
@@ -271,9 +291,9 @@ static void dropout(const Layer& l, const Real* x, Real* y, Real* kept, const No
     const uint32_t key = uint32_t(now.keys[l.place]), folded = key ^ (key >> 16);
     Bits lanes;
     for (long i = 0; i < L; i++) lanes[i] = uint32_t(i);
-    const Range own = now.rows();
-    for (long b = own.begin; b < own.end; b++)
-        for (long j = 0; j < ld; j += L) {
+    const Range own = now.columns(ld);
+    for (long b = 0; b < now.n; b++)
+        for (long j = own.begin; j < own.end; j += L) {
             const SignedBits drawn = reinterpret_cast<SignedBits>(hashed(lanes + uint32_t((now.first + b) * l.out + j), folded));
             const SignedBits there = drawn >= threshold;  // −1 where it is kept
             const Vec r = __builtin_convertvector(there, Vec) * -scale;
@@ -299,7 +319,7 @@ static void by_columns(const Layer& l, const Real* x, Real* y, const Now& now, F
 // How many numbers a layer keeps for the way back beside its output, for n rows.
 static long kept_by(const Layer& l, long n) {
     switch (l.kind) {
-        case BATCH_NORM: return padded(l.out);
+        case BATCH_NORM: return 3 * padded(l.out);
         case FEATURE_NORM:
         case ROOT_MEAN_SQUARE: return padded(n * l.groups);
         case DROPOUT: return n * padded(l.out);
@@ -308,38 +328,44 @@ static long kept_by(const Layer& l, long n) {
 }
 
 static void forward(const Layer& l, const Real* x, Real* y, Real* kept, const Now& now) {
-    const Range all = now.columns(now.n * padded(l.out));  // of all rows as one
+    const long ld = padded(l.out);
     switch (l.kind) {
         case LINEAR: return linear(l, x, y, now);
-        case ACTIVATION: return with_function(l, [=](auto f, auto) { map(x, y, all, f); });
+        case ACTIVATION:
+            return with_function(l, [&](auto f, auto) { now.each_stretch(ld, [&](Range r) { map(x, y, r, f); }); });
         case BATCH_NORM: return batch_norm(l, x, y, kept, now);
         case FEATURE_NORM:
         case ROOT_MEAN_SQUARE: return feature_norm(l, x, y, kept, now);
         case AFFINE: return affine(l, x, y, now);
         case DROPOUT:
             if (now.training) return dropout(l, x, y, kept, now);
-            return map(x, y, all, [](Vec h) { return h; });
+            return now.each_stretch(ld, [&](Range r) { map(x, y, r, [](Vec h) { return h; }); });
         case SCALE: return by_columns(l, x, y, now, [](Vec h, Vec by) { return h * by; });
         case SHIFT: return by_columns(l, x, y, now, [](Vec h, Vec by) { return h + by; });
     }
 }
 
 // δ of the output `y` of a layer becomes δ of its input `x`: in place, but for the linear layer, which fills `below`.
-static void backward(const Layer& l, Real* delta, Real* below, const Real* x, const Real* y, const Real* kept,
+static void backward(const Layer& l, Real* delta, Real* below, const Real* x, const Real* y, Real* kept,
                      Real* turned, const Now& now) {
-    const Range all = now.columns(now.n * padded(l.out));
+    const long ld = padded(l.out);
     switch (l.kind) {
         case LINEAR: return linear_back(l, delta, x, below, turned, now);
         case ACTIVATION:
-            return with_function(l, [=](auto, auto slope) {
-                for (long i = all.begin; i < all.end; i += L)
-                    store(delta + i, load(delta + i) * slope(load(x + i), load(y + i)));
+            return with_function(l, [&](auto, auto slope) {
+                now.each_stretch(ld, [&](Range r) {
+                    for (long i = r.begin; i < r.end; i += L)
+                        store(delta + i, load(delta + i) * slope(load(x + i), load(y + i)));
+                });
             });
         case BATCH_NORM: return batch_norm_back(l, delta, y, kept, now);
         case FEATURE_NORM:
         case ROOT_MEAN_SQUARE: return feature_norm_back(l, delta, y, kept, now);
         case AFFINE: return affine_back(l, delta, x, now);
-        case DROPOUT: return map2(delta, kept, delta, all, [](Vec d, Vec r) { return d * r; });
+        case DROPOUT:
+            return now.each_stretch(ld, [&](Range r) {
+                map2(delta, kept, delta, r, [](Vec d, Vec by) { return d * by; });
+            });
         case SCALE: return by_columns(l, delta, delta, now, [](Vec d, Vec by) { return d * by; });
         case SHIFT: return;
     }

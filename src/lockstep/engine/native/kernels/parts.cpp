@@ -170,7 +170,8 @@ static void back(const Part& p, Desk& desk, const Chunk& c) {
     clear_padding(delta, c.samples * p.last().rows_out, p.outputs);
     for (long i = p.steps - 1; i >= 0; i--) {
         const Step& s = p.step[i];
-        const Real *x = desk.into(i), *kept = desk.kept[i];
+        const Real* x = desk.into(i);
+        Real* kept = desk.kept[i];
         const Now now = c.now(p, s, desk);
         const long count = now.n * padded(s.layer.in);
         switch (s.layer.kind) {
@@ -178,7 +179,7 @@ static void back(const Part& p, Desk& desk, const Chunk& c) {
             case CONVOLUTION: convolution_back(s, delta, below, x, kept, desk.scratch, c.samples, now); break;
             case RECURRENCE: recurrence_back(s, delta, below, kept, desk.scratch, c.mask(p), c.samples, now); break;
             case SUM: std::memcpy(desk.around[i], delta, count * sizeof(Real)); break;
-            default: backward(s.layer, delta, below, x, desk.outputs[i], const_cast<Real*>(kept), desk.scratch, now);
+            default: backward(s.layer, delta, below, x, desk.outputs[i], kept, desk.scratch, now);
         }
         if (widens(s.layer)) std::swap(delta, below);
         for (long j = i + 1; j < p.steps; j++)  // what went around this layer and those above it

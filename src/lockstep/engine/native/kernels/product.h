@@ -111,20 +111,26 @@ static inline void transpose_square(Vec* rows) {
     }
 }
 
-// T [N, M] = A [M, N] transposed, in squares of vectors; what T has beside M columns is left alone.
+// T [N, M] = A [M, N] transposed, in squares of vectors; what T has beside M columns is left alone. By strips of
+// columns: over all at once, writing would go round more pages than the processor remembers.
 static void transpose(long M, long N, const Real* A, long lda, Real* T, long ldt) {
-    for (long i = 0; i < M; i += L)
-        for (long j = 0; j < N; j += L) {
-            if (i + L <= M && j + L <= N) {
-                Vec rows[L];
+    constexpr long STRIP = 4 * L;
+    const auto square = [=](long i, long j) {
+        Vec rows[L];
 #pragma GCC unroll 16
-                for (int r = 0; r < L; r++) rows[r] = load(A + (i + r) * lda + j);
-                transpose_square(rows);
+        for (int r = 0; r < L; r++) rows[r] = load(A + (i + r) * lda + j);
+        transpose_square(rows);
 #pragma GCC unroll 16
-                for (int r = 0; r < L; r++) store(T + (j + r) * ldt + i, rows[r]);
-                continue;
+        for (int r = 0; r < L; r++) store(T + (j + r) * ldt + i, rows[r]);
+    };
+    for (long strip = 0; strip < N; strip += STRIP)
+        for (long i = 0; i < M; i += L)
+            for (long j = strip; j < N && j < strip + STRIP; j += L) {
+                if (i + L <= M && j + L <= N) {
+                    square(i, j);
+                    continue;
+                }
+                for (long jj = j; jj < (j + L < N ? j + L : N); jj++)
+                    for (long ii = i; ii < (i + L < M ? i + L : M); ii++) T[jj * ldt + ii] = A[ii * lda + jj];
             }
-            for (long jj = j; jj < (j + L < N ? j + L : N); jj++)
-                for (long ii = i; ii < (i + L < M ? i + L : M); ii++) T[jj * ldt + ii] = A[ii * lda + jj];
-        }
 }

@@ -7,8 +7,11 @@
 #include <thread>
 #include <vector>
 
+#include "vectors.h"
+
 struct Range {
     long begin, end;
+    long size() const { return end - begin; }
 };
 
 class Meeting {  // nobody goes on before all are there
@@ -35,6 +38,10 @@ struct Team {
     Meeting* meeting = nullptr;
 
     Range share(long units) const { return {units * index / size, units * (index + 1) / size}; }
+    Range columns(long ld) const {  // whole vectors of them
+        const Range r = share(ld / L);
+        return {r.begin * L, r.end * L};
+    }
     void meet() const {
         if (size > 1) meeting->wait();
     }

@@ -59,7 +59,7 @@ struct Desk {
     Numbers input, delta, below, turned, grads, squares;
     std::vector<Numbers> outputs, kept;
 
-    explicit Desk(const Program& p) : input(p.batch * padded(p.features)), grads(p.size), squares(blocks(p.size) + p.pieces) {
+    explicit Desk(const Program& p) : input(p.batch * padded(p.features)), grads(p.size) {
         long widest = padded(p.features), matrix = 0;
         for (long i = 0; i < p.layers; i++) {
             const Layer& l = p.layer[i];
@@ -71,10 +71,10 @@ struct Desk {
         delta = Numbers(p.batch * widest);
         below = Numbers(p.batch * widest);
         turned = Numbers(matrix);
+        long columns = 0;
+        for (long i = 0; i < p.pieces; i++) columns += p.piece[i].width();
+        squares = Numbers(columns);
     }
-
-    static constexpr long BLOCK = 64 * L;  // numbers whose squares are summed in one go
-    static long blocks(long count) { return (count + BLOCK - 1) / BLOCK; }
 };
 
 // A member's parameters and moments, padded.
@@ -100,11 +100,20 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
     now.team.meet();
 }
 
+// Whether a team must meet between two layers, either way: not where the second reads only the columns that the same
+// thread made in the first.
+static bool must_meet(const Layer& first, const Layer& second) {
+    const auto by_rows = [](const Layer& l) {
+        return l.kind == FEATURE_NORM || l.kind == ROOT_MEAN_SQUARE || (l.kind == LINEAR && narrow(l));
+    };
+    return second.kind == LINEAR || by_rows(first) || by_rows(second);
+}
+
 static const Real* through(const Program& p, Desk& desk, const Now& now) {
     const Real* x = desk.input;
     for (long i = 0; i < p.layers; i++) {
         forward(p.layer[i], x, desk.outputs[i], desk.kept[i], now);
-        now.team.meet();
+        if (i + 1 == p.layers || must_meet(p.layer[i], p.layer[i + 1])) now.team.meet();
         x = desk.outputs[i];
     }
     return x;
@@ -115,7 +124,7 @@ static void back(const Program& p, Desk& desk, const Now& now, const int64_t* ro
     for (long i = p.layers - 1; i >= p.lowest; i--) {
         const Real* x = i ? desk.outputs[i - 1] : desk.input;
         backward(p.layer[i], delta, below, x, desk.outputs[i], desk.kept[i], desk.turned, now);
-        now.team.meet();
+        if (i == p.lowest || must_meet(p.layer[i], p.layer[i - 1])) now.team.meet();
         if (p.layer[i].kind == LINEAR) std::swap(delta, below);
     }
     const long ld = padded(p.features);
@@ -131,39 +140,50 @@ static void back(const Program& p, Desk& desk, const Now& now, const int64_t* ro
     now.team.meet();
 }
 
-// The sums of squares of each block of the gradient: each piece begins with a block of its own.
-static void sum_squares(const Program& p, Desk& desk, const Team& team) {
-    long block = 0;
+// The sum of squares of each column of the gradient.
+static void sum_squares(const Program& p, Desk& desk, const Now& now) {
+    Real* squares = desk.squares;
     for (long i = 0; i < p.pieces; i++) {
         const Piece& q = p.piece[i];
-        const Range own = team.share(Desk::blocks(q.size));
-        for (long b = own.begin; b < own.end; b++) {
-            const Real* x = desk.grads + q.place + b * Desk::BLOCK;
-            desk.squares[block + b] = along(x, x, std::min(Desk::BLOCK, q.size - b * Desk::BLOCK));
-        }
-        block += Desk::blocks(q.size);
+        const Range own = now.columns(q.width());
+        const Real* x = now.grads + q.place + own.begin * q.cols;
+        Real* to = squares + own.begin;
+        down({0, own.size()}, q.cols, own.size(), [=](long at, long) { return load(x + at) * load(x + at); },
+             [=](long j, Vec sum) { store(to + j, sum); });
+        squares += q.width();
     }
-    team.meet();
+    now.team.meet();
 }
 
 // What the gradient is multiplied by; the norms of its pieces, unless `norms` is null.
 static Real clipped(const Program& p, Desk& desk, Real limit, Real* norms) {
     double all = 0;
-    for (long i = 0, block = 0; i < p.pieces; i++) {
-        double squares = 0;
-        for (long b = Desk::blocks(p.piece[i].size); b > 0; b--) squares += desk.squares[block++];
-        if (norms) norms[i] = Real(std::sqrt(squares));
-        all += squares;
+    const Real* squares = desk.squares;
+    for (long i = 0; i < p.pieces; squares += p.piece[i++].width()) {
+        const double own = along(squares, p.piece[i].width());
+        if (norms) norms[i] = Real(std::sqrt(own));
+        all += own;
     }
     const Real most = limit / (Real(std::sqrt(all)) + Real(1e-6));
     return most > 1 ? Real(1) : most;
 }
 
+// Each thread updates the columns that it also multiplies by, and fills the gradient of: they stay in its cache.
+static void update_member(const Program& p, const Real* factor, Real clip, Own& own, const Now& now) {
+    for (long i = p.pieces - 1; i >= 0; i--) {  // the first layer's last: they are multiplied by next
+        const Piece& q = p.piece[i];
+        const Range mine = now.columns(q.width());
+        const long place = q.place + mine.begin * q.cols;
+        Real* moments[4] = {};
+        for (long m = 0; m < p.moments; m++) moments[m] = own.moments[m] + place;
+        Real* average = p.averaged ? std::exchange(moments[p.moments - 1], nullptr) : nullptr;
+        update(Rule(p.rule), factor, clip, Real(q.decayed), mine.size() * q.cols, own.params + place, now.grads + place,
+               moments, average, p.averaged ? factor[p.factors - 1] : Real(0));
+    }
+}
+
 static void train_member(const Program& p, const Run& run, long k, long begin, long end, Own& own, Desk& desk,
                          const Team& team) {
-    Real* at[4] = {};
-    for (long i = 0; i < p.moments; i++) at[i] = own.moments[i];
-    Real* average = p.averaged ? at[p.moments - 1] : nullptr;
     const auto of = [&](const Real* numbers, long each) { return numbers ? numbers + k * each : nullptr; };
     const LossNumbers by{of(run.weights, p.loss == CROSS_ENTROPY ? p.outputs : 2), of(run.smoothing, 1),
                          of(run.delta, 1), of(run.quantile, 1), of(run.scale, p.scales), p.scales};
@@ -177,21 +197,12 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
                 loss_and_delta(Loss(p.loss), z, run.targets, rows, desk.delta, p.batch, p.outputs, by);
         team.meet();
         back(p, desk, now, rows);
-        sum_squares(p, desk, team);
+        sum_squares(p, desk, now);
         Real* norms = team.index == 0 ? run.norms + (s * p.members + k) * p.pieces : nullptr;
         const Real clip = clipped(p, desk, run.clip[k], norms);
         Real factor[MOST_FACTORS];
         for (long f = 0; f < p.factors; f++) factor[f] = run.factors[(s * p.factors + f) * p.members + k];
-        for (long i = 0; i < p.pieces; i++) {
-            const Piece& q = p.piece[i];
-            const Range mine = now.columns(q.size);
-            const long place = q.place + mine.begin;
-            Real* moments[3] = {};
-            for (long m = 0; m < 3 && at[m]; m++) moments[m] = at[m] + place;
-            update(Rule(p.rule), factor, clip, Real(q.decayed), mine.end - mine.begin, own.params + place,
-                   desk.grads + place, moments, average ? average + place : nullptr,
-                   p.averaged ? factor[p.factors - 1] : Real(0));
-        }
+        update_member(p, factor, clip, own, now);
         team.meet();
     }
 }
@@ -248,18 +259,19 @@ class Turns {
     std::mutex mutex_;
 };
 
-static void start_member(const Program& p, const Run& run, long k, Own& own) {
+static void start_member(const Program& p, const Run& run, long k, Own& own, long team = 1) {
     own.params = Numbers(p.size);
-    pack(p.piece, p.pieces, run.params + k * p.flat, own.params);
+    pack(p.piece, p.pieces, run.params + k * p.flat, own.params, team);
     for (long i = 0; i < p.moments; i++) {
         own.moments.emplace_back(p.size);
-        pack(p.piece, p.pieces, run.moments[i] + k * p.flat, own.moments[i]);
+        pack(p.piece, p.pieces, run.moments[i] + k * p.flat, own.moments[i], team);
     }
 }
 
-static void end_member(const Program& p, const Run& run, long k, Own& own) {
-    unpack(p.piece, p.pieces, own.params, run.params + k * p.flat);
-    for (long i = 0; i < p.moments; i++) unpack(p.piece, p.pieces, own.moments[i], run.moments[i] + k * p.flat);
+static void end_member(const Program& p, const Run& run, long k, Own& own, long team = 1) {
+    unpack(p.piece, p.pieces, own.params, run.params + k * p.flat, team);
+    for (long i = 0; i < p.moments; i++)
+        unpack(p.piece, p.pieces, own.moments[i], run.moments[i] + k * p.flat, team);
     own = Own();
 }
 
@@ -293,13 +305,13 @@ static bool train_in_teams(const Program& p, const Run& run) {
     std::vector<std::unique_ptr<Place>> places;
     for (long k = 0; k < p.members; k++) {
         places.push_back(std::make_unique<Place>(size, p));
-        start_member(p, run, k, places[k]->own);
+        start_member(p, run, k, places[k]->own, size);
     }
     const bool good = on_threads(p.members * size, [&](long t) {
         Place& place = *places[t / size];
         train_member(p, run, t / size, 0, run.steps, place.own, place.desk, {t % size, size, &place.meeting});
     });
-    for (long k = 0; k < p.members; k++) end_member(p, run, k, places[k]->own);
+    for (long k = 0; k < p.members; k++) end_member(p, run, k, places[k]->own, size);
     return good;
 }
 
