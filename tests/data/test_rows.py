@@ -63,6 +63,14 @@ def test_rows_hash_alike_if_and_only_if_their_inputs_are_alike() -> None:
     assert len(np.unique(hash_rows(Encoded((images,), None)))) == len({image.tobytes() for image in images})
 
 
+def test_a_row_hashes_alike_whatever_rows_are_hashed_with_it() -> None:
+    images = RNG.integers(0, 256, (6_000, 29, 27), dtype=np.uint8)  # more than go at once, and no whole words
+    numbers = RNG.normal(size=(6_000, 5)).astype(np.float32)
+    together = hash_rows(Encoded((images, numbers), None))
+    for row in (0, 17, 5_999):
+        assert hash_rows(Encoded((images[row : row + 1], numbers[row : row + 1]), None))[0] == together[row]
+
+
 def test_groups_and_times_come_from_the_named_columns() -> None:
     raw = RawTable(
         pl.DataFrame({"g": ["a", "NA", "b"], "t": ["2024-01-02", "2024-01-01", "2025-01-01"], "n": [3, 1, 2]}),

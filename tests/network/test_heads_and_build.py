@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from lockstep.errors import SpecError
-from lockstep.network.build import Network, build
+from lockstep.network.build import Network, build, refit
 from lockstep.network.families.mlp import mlp
 from lockstep.network.heads import Logits, Regression, fit_head, loss_for, to_prediction
 from lockstep.network.layers.activations import ACTIVATIONS
 from lockstep.network.preprocess import ImageShape, TableShape
 from lockstep.spec import FitSpec, Mlp, Preprocess
+from lockstep.spec.network import Transformer
 
 Rng = np.random.Generator
 
@@ -174,3 +175,23 @@ def test_images_are_built_from_their_shape_alone(rng: Rng) -> None:
     shape = ImageShape(images.shape[1:])
     built = build(FitSpec(model=Mlp(hidden=(8,))), "cross_entropy", 10, shape, (images,), np.zeros(40))
     assert built(torch.from_numpy(images)).shape == (40, 10)
+
+
+@pytest.mark.parametrize("model", [Mlp(hidden=(8,), norm="batch"), Transformer(layers=1)], ids=["mlp", "transformer"])
+@pytest.mark.parametrize("numbers", ["standard", "quantile", "piecewise"])
+def test_what_rows_settle_can_be_taken_from_a_network_that_was_fitted_on_them(
+    rng: Rng, model: Any, numbers: Any
+) -> None:
+    x, codes = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(30, size=(50, 1))
+    shape, target = TableShape((30,), (50, 50, 50), np.array([1])), rng.normal(size=50)
+    spec = FitSpec(model=model, preprocess=Preprocess(numbers=numbers, onehot_max=10))
+
+    def made(seed: int, *rows: Any) -> Network:
+        torch.manual_seed(seed)
+        return build(spec, "mse", 0, shape, rows[:2], rows[2])
+
+    expected = made(2, x, codes, target)
+    blank = np.zeros((1, 3), dtype=np.float32), np.zeros((1, 1), dtype=np.int64), np.zeros(1)
+    found = refit(made(2, *blank), made(1, x, codes, target)).state_dict()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(found[name], tensor), name

@@ -11,7 +11,7 @@ from lockstep.data.schema import Schema
 from lockstep.data.splits import Splits
 from lockstep.findings import Finding
 
-_CHUNK_BYTES = 1 << 26
+_CHUNK_BYTES = 1 << 22  # what is worked out at once stays in the cache
 
 
 def check_rows(encoded: Encoded, splits: Splits, schema: Schema) -> list[Finding]:
@@ -28,11 +28,12 @@ def hash_rows(encoded: Encoded) -> NDArray[np.uint64]:
     hashes = np.zeros(len(encoded), dtype=np.uint64)
     random = np.random.default_rng(0)
     for array in encoded.inputs:
-        flat = _words(np.ascontiguousarray(array).reshape(len(array), -1))
-        keys = random.integers(1, 2**63, size=flat.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        step = max(1, _CHUNK_BYTES // max(1, 8 * flat.shape[1]))
+        flat = np.ascontiguousarray(array).reshape(len(array), -1)
+        width = _words(flat[:0]).shape[1]
+        keys = random.integers(1, 2**63, size=width, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        step = max(1, _CHUNK_BYTES // max(1, 8 * width))
         for start in range(0, len(flat), step):
-            hashes[start : start + step] += _mixed(_bits(flat[start : start + step])) @ keys
+            hashes[start : start + step] += _mixed(_bits(_words(flat[start : start + step]))) @ keys
     return hashes
 
 
@@ -47,7 +48,7 @@ def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
     if values.dtype.kind == "f":
         tidy = values.astype(np.float32) + np.float32(0)  # −0 is 0
         return np.where(np.isnan(tidy), np.float32(np.nan), tidy).view(np.uint32).astype(np.uint64)
-    return values.astype(np.uint64)
+    return values.astype(np.uint64, copy=False)
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

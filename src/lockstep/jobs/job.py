@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lockstep.data import blank
 from lockstep.engine.loop import Problem
 from lockstep.engine.plan import Forced, Plan, make_plan
 from lockstep.engine.population import Member, Population, make_population
@@ -17,7 +18,7 @@ from lockstep.engine.train import make_modules, pick_device
 from lockstep.errors import SpecError
 from lockstep.jobs.model import data_shape, target_offset
 from lockstep.jobs.prepared import Prepared
-from lockstep.network.build import Network, build
+from lockstep.network.build import Network, build, refit
 from lockstep.network.heads import loss_for
 from lockstep.network.losses import LOSSES
 from lockstep.spec import FitSpec
@@ -50,11 +51,18 @@ def make_job(prepared: Prepared, forced: Forced) -> Job:
     if schema.task == "regression":  # far from zero, float32 would round the target's spread away
         target = (target - target_offset(schema)).astype(np.float32)
 
+    fitted: dict[object, Network] = {}
+
     def network(member: Member) -> Network:
-        assert isinstance(member.spec, FitSpec)
-        own = prepared.inputs(member.train_rows)
-        loss = losses[member.candidate]
-        return build(member.spec, loss, len(schema.classes), shape, own, target[member.train_rows])
+        """Rows are fitted once, for all members that train on them and differ in nothing that they settle."""
+        spec, loss, rows = member.spec, losses[member.candidate], member.train_rows
+        assert isinstance(spec, FitSpec)
+        same = (id(rows), spec.preprocess, spec.model, loss)
+        if same in fitted:
+            fresh = build(spec, loss, len(schema.classes), shape, blank(schema), np.zeros(1))
+            return refit(fresh, fitted[same])
+        fitted[same] = build(spec, loss, len(schema.classes), shape, prepared.inputs(rows), target[rows])
+        return fitted[same]
 
     networks = make_modules(network, population.training)
     resident = Resident(

@@ -56,7 +56,7 @@ class Prepared:
     def hashes(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         """What the given rows are known again by."""
         if self.schema.kind != "text":
-            return hash_rows(Encoded(self.inputs(rows), None))
+            return hash_rows(self.encoded)[rows]
         tables = [source for source in self.sources if isinstance(source, RawTable)]
         texts = np.concatenate([raw_texts(table, self.schema, with_target=True) for table in tables])
         return hash_texts(texts[rows])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -43,3 +44,13 @@ def build(
     if isinstance(data, WindowShape):
         return Network(preprocess, PerChannel(body, preprocess.shape), Horizon(features, data.horizon))  # type: ignore[arg-type]
     return Network(preprocess, body, fit_head(loss, features, classes, target))
+
+
+@torch.no_grad()
+def refit(network: Network, like: Network) -> Network:
+    """``network`` with what the training rows settled in another of the same spec: the buffers of preprocessing and
+    head."""
+    for part, other in ((network.preprocess, like.preprocess), (network.head, like.head)):
+        for buffer, fitted in zip(part.buffers(), other.buffers(), strict=True):
+            buffer.copy_(fitted)
+    return network
