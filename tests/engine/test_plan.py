@@ -1,6 +1,7 @@
 """The plan: what is settled for a run, why, and that all of it can be forced."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import lockstep
 from lockstep.engine import machine, plan
 from lockstep.engine.loop import Problem
-from lockstep.engine.memory import Needs, in_words, passing_of
+from lockstep.engine.memory import Living, Needs, in_words, needs_of
 from lockstep.engine.native import NoLibrary, is_made
 from lockstep.engine.plan import Forced, make_plan
 from lockstep.engine.population import make_population
@@ -28,15 +29,6 @@ Rng = np.random.Generator
 
 def chain() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, 3))
-
-
-class NoChain(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(x + torch.relu(self.inner(x)))
 
 
 class Setting:
@@ -105,6 +97,7 @@ def test_what_cannot_be_is_refused_with_the_value(rng: Rng, forced: dict[str, An
 
 def test_a_precision_needs_weights_in_float32(rng: Rng) -> None:
     setting = Setting(rng, lambda: chain().double())
+    setting.data = Resident((setting.data.inputs[0].double(),), setting.data.targets)
     assert values(setting.plan())["precision"] == "float64"
     with pytest.raises(SpecError, match="precision=bfloat16 needs weights in float32, however: float64"):
         setting.plan(precision="bfloat16")
@@ -147,7 +140,9 @@ def test_networks_trained_in_parts_end_as_they_do_together(rng: Rng, executor: s
 
 def test_where_memory_is_short_networks_are_trained_in_parts(rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting(rng, K=6)
-    need = plan.needs_of("eager", setting.modules[0], setting.population.training, setting.problem([]).objective)
+    own = replace(setting.problem([]), executor="eager")
+    need = needs_of(setting.modules, setting.population.training, own)
+    assert need is not None
     left = need.of(3, 6) / plan.SPARE + 100
     monkeypatch.setattr(machine, "memory_left", lambda _: int(left))
     made = setting.plan(executor="eager")
@@ -160,15 +155,42 @@ def test_where_memory_is_short_networks_are_trained_in_parts(rng: Rng, monkeypat
 
 def test_most_networks_at_once_are_as_many_as_there_is_room_for(rng: Rng) -> None:
     for _ in range(200):
-        shared, each, kept, networks = (int(n) for n in rng.integers(1, 1000, 4))
-        need = Needs(shared, each + kept, kept)
+        *sizes, networks = (int(n) for n in rng.integers(1, 100, 6))
+        need = Needs(*sizes)
         left = int(rng.integers(0, need.of(networks, networks) * 2))
         most = need.most(left, networks)
         assert 1 <= most <= networks
-        if most < networks:
-            assert need.of(most + 1, networks) > left
-        if most > 1:
-            assert need.of(most, networks) <= left
+        assert all(need.of(k, networks) > left for k in range(most + 1, networks + 1))
+        assert most == 1 or need.of(most, networks) <= left
+
+
+def test_living_tensors_are_counted_once_and_until_they_are_gone() -> None:
+    given = torch.ones(1000)
+    with Living() as living:
+        given.t()  # what was there before does not count, nor do views
+        a = torch.ones(2000)
+        b = a.view(20, 100)
+        assert (living.now, living.most) == (8000, 8000)
+        del a
+        assert living.now == 8000
+        del b
+        assert (living.now, living.most, living.largest) == (0, 8000, 8000)
+        torch.ones(100)
+    assert living.most == 8000
+
+
+@pytest.mark.parametrize("executor", ["eager", "backprop", "compiled"])
+@pytest.mark.usefixtures("has_compiler")
+def test_more_networks_need_more_memory_by_what_they_pass_through_a_step(rng: Rng, executor: str) -> None:
+    setting = Setting(rng, K=4)
+    own = replace(setting.problem([]), executor=executor)
+    need = needs_of(setting.modules, setting.population.training, own)
+    assert need is not None
+    assert need.kept == sum(4 * p.numel() for p in setting.modules[0].parameters())
+    assert need.holds > 6 * need.kept  # parameters, the best twice, as they were, two moments
+    assert need.of(4, 4) - need.of(3, 4) >= need.holds
+    before = [p.clone() for p in setting.modules[0].parameters()]
+    assert all(torch.equal(p, old) for p, old in zip(setting.modules[0].parameters(), before, strict=True))
 
 
 @pytest.mark.usefixtures("has_compiler")
@@ -187,17 +209,6 @@ def test_a_long_run_is_worth_a_compiler(rng: Rng, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(plan, "COMPILING", 0.0)
     assert values(Setting(rng).plan())["executor"] == "compiled"
-
-
-def test_what_passes_through_a_network_is_measured_on_a_copy(rng: Rng) -> None:
-    setting = Setting(rng, NoChain)
-    module = chain()
-    before = torch.get_rng_state()
-    passing = passing_of(module, setting.data, 32)
-    assert passing.widest == 5 * 4
-    assert passing.saved >= 4 * (6 + 5)  # the inputs of both linear layers, at least
-    assert module[1].num_batches_tracked == 0  # type: ignore[union-attr]
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_threads_are_as_before_after_a_run() -> None:

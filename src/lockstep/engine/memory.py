@@ -1,104 +1,163 @@
-"""What training a stack takes of the device's memory, worked out before it starts."""
+"""What training a stack takes of the device's memory, found before it starts."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from copy import deepcopy
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lockstep.engine.alone import seeded
+from lockstep.engine.executors import runner_of
 from lockstep.engine.forward import chunk
+from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member
+from lockstep.engine.stack import lift
+from lockstep.engine.state import fresh_state, rule_of
 from lockstep.engine.step import Resident
+from lockstep.engine.streams import epoch_rows
+from lockstep.engine.tables import epoch_tables
+from lockstep.engine.train import without_torchs_advice
 from lockstep.optim import rule_for
 
-BETWEEN = 3  # tensors of a layer's size that live at once while one is worked out from another
+FEW = 256  # rows whose outputs are tried
+GIVEN_BACK = 2**25  # bytes; smaller blocks stay with the process
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a stack takes: ``shared`` however many networks it has, ``each`` network while it trains, and what is
-    ``kept`` of each until the last stack is done."""
+    """Bytes that a stack takes: ``shared`` however many networks it has and ``kept`` of each that has been trained;
+    of each that trains, what it ``holds`` from step to step, and what a step takes for ``passing`` through and back.
+    ``judging`` is what the validation of all takes between the steps."""
 
     shared: int
-    each: int
     kept: int
+    holds: int
+    passing: int
+    judging: int
 
     def of(self, at_once: int, networks: int) -> int:
         """The most that ``networks`` take, of which ``at_once`` train together."""
-        return self.shared + self.each * at_once + self.kept * (networks - at_once)
+        busy = max(self.passing * at_once, self.judging)
+        return self.shared + self.kept * networks + self.holds * at_once + busy
 
     def most(self, left: int, networks: int) -> int:
-        """How many of ``networks`` may train at once for all to take ``left`` bytes: 1 at least."""
-        free = left - self.shared - self.kept * networks
-        return max(1, min(networks, free // max(1, self.each - self.kept)))
+        """How many of ``networks`` may train at once for all to take ``left`` bytes at most: 1 at least."""
+        fitting = (k for k in range(networks, 1, -1) if self.of(k, networks) <= left)
+        return next(fitting, 1)
+
+
+class Living(TorchDispatchMode):
+    """Inside, ``most`` is the largest number of bytes that new tensors held at once, ``largest`` that of one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = self.largest = 0
+        self.known: set[int] = set()
+
+    def operation(
+        self, func: Callable[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        for tensor in tree_leaves((args, kwargs)):
+            self.note(tensor, new=False)
+        results = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(results):
+            self.note(tensor, new=True)
+        return results
+
+    def note(self, tensor: object, *, new: bool) -> None:
+        if not isinstance(tensor, Tensor) or (storage := tensor.untyped_storage())._cdata in self.known:
+            return
+        size = storage.nbytes() if new else 0
+        self.known.add(storage._cdata)
+        self.now += size
+        self.most, self.largest = max(self.most, self.now), max(self.largest, size)
+        weakref.finalize(storage, self.gone, storage._cdata, size)
+
+    def gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+
+# Of what stands in the class, torch makes something that loads torch._dynamo and sympy when it is first called: 4 s.
+Living.__torch_dispatch__ = Living.operation  # type: ignore[method-assign, assignment]
 
 
 @dataclass(frozen=True)
-class Passing:
-    """Bytes for one row on its way through one network: ``saved`` for the way back, and the ``widest`` layer."""
+class Tried:
+    """What a step of a few networks took: ``seconds``, the bytes of new tensors at most and of the ``largest``, and
+    what the outputs of ``rows`` rows of each took."""
 
-    saved: int
-    widest: int
+    seconds: float
+    step: int
+    largest: int
+    outputs: int
+    rows: int
 
 
-def needs(module: nn.Module, members: Sequence[Member], data: Resident, *, autograd: bool, features: int) -> Needs:
-    """Of a stack of such modules. ``features`` are the bytes of those that its executor keeps of all rows."""
-    member = members[0]
-    sizes = [p.numel() for p in module.parameters() if p.requires_grad]
-    real, P = next(module.parameters()).element_size(), sum(sizes)
+def tried(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Tried:
+    """A step and the outputs of these networks, taken once to warm up and then measured. Nothing of them is changed."""
+    stack = lift(modules, problem.data.targets.device)
+    member, rule = members[0], rule_of(members[0].spec, stack)
+    runner = runner_of(problem.executor, stack, problem.objective, rule)
+    rows = torch.from_numpy(epoch_rows(members, 0, 1, member.batch_size)).to(stack.params.device)
+    numbers = {name: number[: len(members)] for name, number in problem.loss_numbers.items()}
+    tables, _ = epoch_tables(members, rule, stack.places, numbers, 0, 1, stack.params)
+    state = fresh_state(stack, rule)
+    judged = [np.resize(one.valid_rows if len(one.valid_rows) else one.train_rows, FEW) for one in members]
+    with seeded(0, stack.params.device), without_torchs_advice():
+        with Living() as step:
+            runner.steps(state, rows, tables)
+        began = time.perf_counter()
+        runner.steps(state, rows, tables)
+        seconds = time.perf_counter() - began
+        with Living() as outputs:
+            runner.outputs(state.weights, state.buffers, judged)
+    return Tried(seconds, step.most, step.largest, outputs.most, FEW)
+
+
+def needs_of(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Needs | None:
+    """What a stack of these networks needs by the executor that ``problem`` names: one of them is tried, then two.
+
+    None for networks that train in no stack, or not at all: training finds that out by itself, and says why.
+    """
+    try:
+        one = tried(modules[:1], members[:1], problem)
+        two = tried(modules[:2], members[:2], problem) if len(members) > 1 else one
+    except Exception:
+        return None
+    K, rows = len(members), sum(len(member.valid_rows) for member in members)
+    passing = in_pieces(max(two.step - one.step, 0), two.largest) if K > 1 else one.step
+    at_desks = min(K, torch.get_num_threads()) * holds(modules[0], members[0]) if problem.executor == "compiled" else 0
+    return Needs(
+        shared=max(one.step - passing, 0) + at_desks, kept=bytes_of(modules[0]), holds=holds(modules[0], members[0]),
+        passing=passing, judging=one.outputs * min(rows, max(chunk(K) * K, chunk(1))) // one.rows,
+    )  # fmt: skip
+
+
+def in_pieces(size: int, largest: int) -> int:
+    """What tensors of ``size`` bytes together take of a process: those whose memory is kept for the next ones (glibc
+    gives back what is larger) lie so that about as much again was seen to be lost between them."""
+    return 2 * size if largest < GIVEN_BACK else size
+
+
+def holds(module: nn.Module, member: Member) -> int:
+    """Bytes that a network has from step to step: its parameters, the best (for a moment twice) and the moments; its
+    buffers as often; and its rows, keys and factors of an epoch."""
     moments = len(rule_for(member.spec.optimizer).moments) + (member.spec.training.ema is not None)
-    # weights as they were, as they are, and the best, which are for a moment there twice; the gradient, and its parts
-    weights = (4 + moments + (2 if autograd else 1)) * real * P
-    tables = member.steps * (member.batch_size * 8 + len(sizes) * real)
-    passing = passing_of(module, data, min(member.batch_size, 256))
-    there_and_back = member.batch_size * (passing.saved + BETWEEN * passing.widest)
-    K = len(members)
-    judged = BETWEEN * passing.widest * min(chunk(K), max(len(one.valid_rows) for one in members))
-    outputs = max(len(one.valid_rows) for one in members) * real
-    busy = max(there_and_back, judged) if autograd else 0
-    return Needs(features, weights + tables + busy + outputs, real * P)
+    buffers = sum(buffer.nbytes for buffer in module.buffers())
+    sizes = [p for p in module.parameters() if p.requires_grad]
+    tables = member.steps * (member.batch_size * 8 + len(sizes) * 8)
+    return (4 + moments) * bytes_of(module) + 3 * buffers + tables
 
 
-def passing_of(module: nn.Module, data: Resident, rows: int) -> Passing:
-    """Measured on the first ``rows`` rows, by a copy of the module."""
-    own = deepcopy(module).to(data.targets.device).train()
-    inputs = tuple(x[:rows] for x in data.inputs)
-    fixed = {tensor.data_ptr() for tensor in (*own.parameters(), *own.buffers())}
-    widest = 0
-
-    def look(_module: nn.Module, _inputs: object, output: object) -> None:
-        nonlocal widest
-        if isinstance(output, Tensor):
-            widest = max(widest, output.nbytes)
-
-    hooks = [part.register_forward_hook(look) for part in own.modules()]
-    with seeded(0, data.targets.device), saved(fixed) as seen, suppress(Exception):  # training will tell it better
-        own(*inputs)
-    for hook in hooks:
-        hook.remove()
-    count = len(inputs[0])
-    return Passing(sum(seen.values()) // count, widest // count)
-
-
-@contextmanager
-def saved(but: set[int]) -> Iterator[dict[int, int]]:
-    """Inside, what autograd keeps for the way back, but for tensors at these places: bytes by place."""
-    seen: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no place is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if tensor.data_ptr() not in but:
-            seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield seen
+def bytes_of(module: nn.Module) -> int:
+    return sum(p.nbytes for p in module.parameters() if p.requires_grad)
 
 
 def stored(data: Resident) -> int:

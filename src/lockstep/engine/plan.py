@@ -1,6 +1,5 @@
 """The plan: how a run is executed, each choice with its reason."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,15 +8,12 @@ import torch
 from torch import nn
 
 from lockstep.engine import machine
-from lockstep.engine.executors import Objective, checked_name, must_compile, pick, runner_of
+from lockstep.engine.executors import checked_name, must_compile, pick
 from lockstep.engine.loop import Problem
-from lockstep.engine.memory import Needs, in_words, needs, stored
+from lockstep.engine.memory import Needs, in_words, needs_of, stored, tried
 from lockstep.engine.population import Member, Population
-from lockstep.engine.stack import lift, stackable
-from lockstep.engine.state import fresh_state, rule_of
+from lockstep.engine.stack import stackable
 from lockstep.engine.step import Resident
-from lockstep.engine.streams import epoch_rows
-from lockstep.engine.tables import epoch_tables
 from lockstep.engine.train import Way, kinds
 from lockstep.errors import SpecError
 
@@ -76,14 +72,14 @@ def make_plan(
     problem: Callable[[Sequence[Member]], Problem],
 ) -> Plan:
     """How these modules are trained on this machine. Raises ``SpecError`` for what cannot train them."""
-    members = population.training
+    members, before = population.training, machine.memory_held()
     groups = stackable(modules, [kinds(member) for member in members])
     precision, why = precision_for(forced.precision, device, modules[0])
     found, each = [], []
     for group in groups:
         own, ours = [modules[position] for position in group], [members[position] for position in group]
         found.append(way_of(forced, precision, own, ours, problem(ours)))
-        each.append(needs_of(found[-1][0], own[0], ours, problem(ours).objective))
+        each.append(needs_of(own, ours, replace(problem(ours), executor=found[-1][0], precision=precision)))
     left = machine.memory_left(device)
     at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
@@ -102,7 +98,7 @@ def make_plan(
             epochs_by_size(population),
             "full batches that fit the smallest fold; what is left over comes in another epoch's shuffle",
         ),
-        memory_choice(device, data, each, at_once, groups, left),
+        memory_choice(device, stored(data) if device.type == "cuda" else before, each, at_once, groups, left),
     )  # fmt: skip
     ways = tuple(Way(executor, precision, count) for (executor, _), count in zip(found, at_once, strict=True))
     return Plan(choices, ways)
@@ -113,28 +109,14 @@ def way_of(
 ) -> tuple[str, str]:
     """The executor of a stack, and why. Raises ``SpecError`` for one that was asked for and cannot train it."""
     own = replace(own, precision=precision)
-    if forced.executor != "auto" or not must_compile(modules[0], own.objective):
-        return pick(forced.executor, modules[0], own.objective, steps=members[0].all_steps)
-    name, reason = pick("auto", modules[0], own.objective, kernels=False)
-    seconds = members[0].all_steps * step_seconds(modules, members, replace(own, executor=name))
-    if seconds < COMPILING:
-        return name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled"
-    return pick("auto", modules[0], own.objective)
-
-
-def step_seconds(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> float:
-    """Measured on the second of two steps of a few of these networks, as of all."""
-    some, own = lift(modules[:TRIED], problem.data.targets.device), members[:TRIED]
-    rule = rule_of(own[0].spec, some)
-    runner = runner_of(problem.executor, some, problem.objective, rule)
-    numbers = {name: number[:TRIED] for name, number in problem.loss_numbers.items()}
-    rows = torch.from_numpy(epoch_rows(own, 0, 1, own[0].batch_size)).to(some.params.device)
-    tables, _ = epoch_tables(own, rule, some.places, numbers, 0, 1, some.params)
-    state = fresh_state(some, rule)
-    runner.steps(state, rows, tables)
-    began = time.perf_counter()
-    runner.steps(state, rows, tables)
-    return (time.perf_counter() - began) * len(modules) / len(own)
+    steps = members[0].steps * members[0].spec.training.epochs
+    if forced.executor == "auto" and must_compile(modules[0], own.objective):
+        name, reason = pick("auto", modules[0], own.objective, kernels=False)
+        share = len(members) / min(TRIED, len(members))
+        seconds = share * steps * tried(modules[:TRIED], members[:TRIED], replace(own, executor=name)).seconds
+        if seconds < COMPILING:
+            return name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled"
+    return pick(forced.executor, modules[0], own.objective, steps=steps)
 
 
 def precision_for(wanted: str, device: torch.device, module: nn.Module) -> tuple[str, str]:
@@ -156,15 +138,11 @@ def precision_for(wanted: str, device: torch.device, module: nn.Module) -> tuple
     return wanted, f"asked for{slow if wanted == 'bfloat16' else ''}; weights, sums and statistics stay float32"
 
 
-def needs_of(executor: str, module: nn.Module, members: Sequence[Member], objective: Objective) -> Needs:
-    return needs(module, members, objective.data, autograd=executor in ("eager", "fused", "cudagraph"), features=0)
-
-
-def at_once_for(forced: int | None, needs: Needs, networks: int, left: int | None) -> int:
-    """How many networks of a stack train together: all for whose needs there is memory."""
+def at_once_for(forced: int | None, needs: Needs | None, networks: int, left: int | None) -> int:
+    """How many networks of a stack train together: all for whose needs there is memory, as far as that is known."""
     if forced is not None:
         return min(forced, networks)
-    return networks if left is None else needs.most(int(SPARE * left), networks)
+    return networks if left is None or needs is None else needs.most(int(SPARE * left), networks)
 
 
 def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Sequence[int]]) -> Iterator[Choice]:
@@ -176,12 +154,11 @@ def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Sequen
 
 
 def memory_choice(
-    device: torch.device, data: Resident, each: Sequence[Needs], at_once: Sequence[int],
+    device: torch.device, held: int, each: Sequence[Needs | None], at_once: Sequence[int],
     groups: Sequence[Sequence[int]], left: int | None,
 ) -> Choice:  # fmt: skip
     """What the device's memory holds at most: on a CPU of the whole process, for that is what counts there."""
-    most = max(need.of(count, len(group)) for need, count, group in zip(each, at_once, groups, strict=True))
-    held = stored(data) if device.type == "cuda" else machine.memory_held()
+    most = max(need.of(k, len(group)) if need else 0 for need, k, group in zip(each, at_once, groups, strict=True))
     what = "the rows" if device.type == "cuda" else "this process with its libraries and rows"
     free = "" if left is None else f"; {in_words(left)} are free"
     return Choice("memory", in_words(held + most), f"at most: {in_words(held)} {what}, {in_words(most)} to train{free}")
