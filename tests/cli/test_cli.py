@@ -71,7 +71,7 @@ def test_fit_passes_every_flag_on_under_its_own_name(jobs: Any) -> None:
     jobs("fit", lambda data, **flags: (seen.update(flags, data=data), finished_run())[1])
     flags = "--target y --recipe mlp --spec s.toml --set optimizer.lr=3e-3 --set model.hidden=64,64 --folds 3 --seeds 2"
     flags += " --seed 5 --members 3,7 --epochs 9 --valid v.csv --test t.csv --test-size 0.1 --device cpu"
-    flags += " --executor eager --precision float32 --threads 2 --at-once 4 --out o"
+    flags += " --halve 4 --executor eager --precision float32 --threads 2 --at-once 4 --out o"
     assert run("fit", "d.csv", *flags.split(), "--overwrite", "--quiet", "--no-header") == 0
     assert seen == {
         "data": "d.csv",
@@ -83,6 +83,7 @@ def test_fit_passes_every_flag_on_under_its_own_name(jobs: Any) -> None:
         "seeds": 2,
         "seed": 5,
         "members": (3, 7),
+        "halve": 4,
         "epochs": 9,
         "valid": "v.csv",
         "test": "t.csv",

@@ -24,10 +24,10 @@ def a_run(found: dict[str, Any] | None, status: str = "finished") -> SimpleNames
     )  # fmt: skip
 
 
-def a_comparison(scores: Any, choices: list[dict[str, Any]] = CHOICES) -> dict[str, Any]:
+def a_comparison(scores: Any, choices: list[dict[str, Any]] = CHOICES, **more: Any) -> dict[str, Any]:
     found = compared(
         np.asarray(scores, dtype=float), choices, METRICS["accuracy"], candidates=range(len(choices)),
-        test_over_train=0.25,
+        test_over_train=0.25, **more,
     )  # fmt: skip
     return found | {"left_out": 0, "networks": 40, "stacks": 2, "seconds": 90.0}
 
@@ -103,6 +103,42 @@ def test_a_failed_candidate_and_a_long_ranking_are_printed(job: Any, capsys: pyt
     text = capsys.readouterr().out
     assert "… 5 more in comparison.json and the report" in text
     assert "1 had networks that went to NaN or infinity." in text
+
+
+def behind(*epochs: int, score: float | None = 0.5) -> list[dict[str, Any]]:
+    return [
+        {"candidate": 9 + place, "label": "x", "choices": {"model.activation": "elu", "optimizer.lr": 10.0**place},
+         "epoch": epoch, "measure": "validation loss", "score": score}
+        for place, epoch in enumerate(epochs)
+    ]  # fmt: skip
+
+
+def test_those_left_behind_are_listed_apart_with_epoch_and_score(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    job(a_run(a_comparison(scores(0.9, 0.8), CHOICES[:2], halved=behind(33, 11, 11))))
+    assert run("compare", "d.csv", "--halve", "3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 of 5 candidates, trained to the end, 5 folds × 1 seeds, out-of-fold:"
+    assert lines[4] == "Left behind on the way, each by its score at that epoch:"
+    assert lines[5].split() == ["activation", "lr", "after", "epoch", "validation", "loss"]
+    assert [line.split() for line in lines[6:9]] == [
+        ["elu", "1", "33", "0.5000"], ["elu", "10", "11", "0.5000"], ["elu", "100", "11", "0.5000"],
+    ]  # fmt: skip
+    text = "\n".join(lines)
+    assert "the best of 5 flatters" in text
+    assert "3 others were left behind on the way, and not compared." in text
+    assert "lr: " not in text
+
+
+def test_one_that_is_left_of_many_is_printed_alone(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = job(a_run(a_comparison(scores(0.9), CHOICES[:1], halved=behind(*[3] * 25, score=None))))
+    assert run("compare", "d.csv", "--halve", "26") == 0
+    assert seen["halve"] == 26
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 of 26 candidates, trained to the end, 5 folds × 1 seeds, out-of-fold:"
+    assert lines[2].split()[::4] == ["1", "-"]
+    assert lines[5].split() == ["elu", "1", "3", "-"]
+    assert "  … 5 more in comparison.json and the report" in lines
+    assert "relu + lr 0.001 is the one candidate that trained to the end" in "\n".join(lines)
 
 
 def test_an_interrupted_comparison_ends_with_its_own_code(job: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The law of the project: a member of a stack ends where the same member alone ends, and where plain torch ends."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from plain import train_plainly
@@ -215,6 +216,29 @@ def test_a_member_that_goes_nan_is_set_aside_and_the_others_never_notice(executo
     _, _, calm, _ = run(spec.replace("optimizer", SGD(lr=[1e-2, 3e-2])), *rest)
     for position, other in zip((0, 1, 2, 3, 8, 9, 10, 11), range(8), strict=True):
         assert distance(fused.module(position).state_dict(), calm.module(other).state_dict()) < 1e-12
+
+
+@pytest.mark.parametrize("executor", CHAIN)
+def test_a_survivor_of_halving_ends_where_it_ends_without_and_the_others_go_there_until_they_are_left_behind(executor):
+    spec, *rest = problem("pipeline", torch.float64, epochs=12, executor=executor, seeds=1)
+    varied = spec.replace("optimizer", Vary(SGD(lr=[1e-3, 3e-2, 3e-1], momentum=0.9), AdamW(lr=RATES)))
+    population, _, whole, history = run(varied, *rest)
+    _, _, halved, course = run(varied.replace("population.halve", 2), *rest)
+    assert len(halved.stacks) == 2
+    counts = [done.epochs for done in halved.finished]
+    assert (counts.count(3), counts.count(6), counts.count(12)) == (3 * 4, 2 * 4, 4)
+    for position, (member, done) in enumerate(zip(population.members, halved.finished, strict=True)):
+        before, after = (
+            frame.filter((pl.col("member") == member.index) & (pl.col("epoch") <= done.epochs))
+            for frame in (history, course)
+        )
+        np.testing.assert_allclose(after["train_loss"], before["train_loss"], rtol=1e-9)
+        np.testing.assert_allclose(after["valid_loss"], before["valid_loss"], rtol=1e-9)
+        if done.ended == "finished":
+            assert done.best_epoch == whole.finished[position].best_epoch
+            assert distance(halved.module(position).state_dict(), whole.module(position).state_dict()) < 1e-9
+        else:
+            assert done.ended == "halved"
 
 
 def test_a_callers_random_state_is_left_alone():

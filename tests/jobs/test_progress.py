@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lockstep.engine.records import EpochRecord
+from lockstep.engine.records import EpochRecord, Rung
 from lockstep.findings import Finding
 from lockstep.jobs import progress as module
-from lockstep.jobs.progress import Panel, Tally, duration, progress, sentence
+from lockstep.jobs.progress import Notebook, Panel, Tally, duration, halving, progress, sentence
 
 LEAK = Finding(
     severity="severe",
@@ -219,3 +219,65 @@ def test_of_several_stacks_it_says_which_and_counts_the_networks_of_those_before
     assert "still training" not in tally.line()
     assert tally.done == 3
     assert tally.summary().startswith("Trained 5 networks, 3 stacks, in 1.5 s")
+
+
+def rung(epoch: int, going: int, ended: tuple[int, ...], candidates: int = 3) -> Rung:
+    return Rung(epoch=epoch, candidates=candidates, going=tuple(range(going)), ended=dict.fromkeys(ended, "halved"))
+
+
+def test_a_halving_is_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as show:
+        show(record(1))
+        show(record(2))
+        show.rung(rung(2, 2, (1,)))
+        show(record(3, members=(0, 2), ended={0: "finished", 2: "finished"}))
+    with progress(quiet=True) as silent:
+        silent.rung(rung(2, 2, (1,)))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" · ")[0] for line in lines[:4]] == [
+        "epoch  1/20", "epoch  2/20", "epoch 2: 2 of 3 candidates go on", "epoch  3/20",
+    ]  # fmt: skip
+    assert lines[4].startswith("Trained 3 networks in 1.5 s (5.3 network-epochs/s): 2 finished, 1 halved. At the end")
+    assert halving(rung(9, 1, ())) == "epoch 9: 1 of 3 candidates goes on"
+
+
+def test_a_member_that_was_halved_leaves_the_mean() -> None:
+    tally = Tally()
+    tally.add(record(1))
+    tally.halve(rung(1, 2, (2,)))
+    assert dict(tally.losses())["train loss"] == "1.5 ± 0.71"
+    tally.add(record(2, members=(0, 1)))
+    assert tally.networks() == "3 networks"
+    assert tally.network_epochs == 5
+
+
+def test_stacks_that_take_turns_are_counted_once_and_those_that_are_over_as_done() -> None:
+    tally = Tally()
+    for stack, members in ((1, (0, 1)), (2, (2, 3)), (3, (4,))):
+        tally.add(record(1, epochs=4, members=members, stack=stack, stacks=3))
+    assert (tally.members, tally.done) == (5, 3)
+    assert "about 4.5 s left" in tally.line()
+    tally.halve(rung(1, 2, (1, 2, 3)))
+    assert tally.done == 1 + 4 + 1
+    assert "at most 3.0 s left" in tally.line()
+    tally.add(record(2, epochs=4, members=(0,), stack=1, stacks=3))
+    assert (tally.members, tally.done) == (5, 2 + 4 + 1)
+    tally.add(record(2, epochs=4, members=(4,), stack=3, stacks=3, ended={4: "stopped early"}))
+    assert tally.done == 2 + 4 + 4
+    assert tally.summary().startswith("Trained 5 networks, 3 stacks, in 2.5 s")
+    assert tally.summary().endswith(": 3 halved, 1 stopped early.")
+
+
+def test_a_terminal_and_a_notebook_say_a_halving_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    panel = Panel(console)
+    shown: list[dict[str, str]] = []
+    handle = SimpleNamespace(update=lambda data, **_: shown.append(data))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=lambda *_, **__: handle))
+    for display in (panel, Notebook(0)):
+        display(record(1))
+        display.rung(rung(1, 2, (2,)))
+        display.close()
+    for text in (console.file.getvalue(), shown[-1]["text/html"]):  # type: ignore[attr-defined]
+        assert "epoch 1: 2 of 3 candidates go on" in text
+        assert "1 halved" in text

@@ -19,9 +19,11 @@ Make = Callable[[str], Path]
 
 def with_comparison(folder: Path, values: Any, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """Put a comparison of these scores ``[C, F, S]`` into a run folder of as many candidates."""
+    halved = more.pop("halved", ())
     found = compared(
-        np.asarray(values, dtype=float), choices, METRICS["rmse"], candidates=range(len(choices)), test_over_train=1 / 3
-    )
+        np.asarray(values, dtype=float), choices, METRICS["rmse"], candidates=range(len(choices)),
+        test_over_train=1 / 3, halved=halved,
+    )  # fmt: skip
     found |= {"left_out": 0, "networks": 32, "stacks": 2, "seconds": 75.0} | more
     write_json(folder / "comparison.json", found)
     manifest = json.loads((folder / "manifest.json").read_text()) | {"winner": found["winner"]}
@@ -105,6 +107,34 @@ def test_twenty_candidates_are_drawn_with_the_best_few_in_colour(make_run: Make)
     chart = figures(render(folder))["charts"]["candidates"]
     assert len(chart["layer"]) == 4
     assert len(chart["layer"][2]["encoding"]["color"]["scale"]["domain"]) == 5
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_those_left_behind_stand_in_a_table_of_their_own(make_run: Make, left: int) -> None:
+    folder = make_run("compare")
+    choices = four()
+    halved = [
+        {"candidate": left + place, "label": f"behind {place}", "choices": chosen, "epoch": 11,
+         "measure": "validation loss", "score": 0.4321 if place else None}
+        for place, chosen in enumerate(choices[left:])
+    ]  # fmt: skip
+    with_comparison(folder, np.random.default_rng().normal(5, 1, (left, 4, 2)), choices[:left], halved=halved)
+    page = render(folder)
+    text = page.read_text(encoding="utf-8")
+    assert (
+        f"{left} of 4 candidates trained to the end. Ranked by out-of-fold RMSE, on the same folds and seeds." in text
+    )
+    own = text[text.index("Left behind on the way") :]
+    table = own[: own.index("</table>")]
+    assert table.count("<tr>") == 1 + 4 - left
+    assert "0.4321" in table
+    assert "–" in table, "one that diverged has no score"
+    assert "rank" not in table.lower()
+    assert f"{4 - left} others were left behind" in text
+    drawn = figures(page)
+    assert ("ranking" in drawn["charts"]) == (left > 1)
+    assert not any(name.startswith("factor") for name in drawn["charts"])
+    assert {"behind 0", "behind 1"} <= set(drawn["tables"]["candidate_curves"]["candidate"])
 
 
 def test_a_run_without_a_comparison_has_no_such_section(make_run: Make) -> None:

@@ -46,6 +46,18 @@ def test_a_history_of_nothing_has_its_columns() -> None:
     assert History({}).frame().schema == HISTORY_SCHEMA
 
 
+def test_why_a_member_ended_stands_in_its_last_row() -> None:
+    history = History({2: (0, 1, 7), 5: (1, 0, 8), 6: (2, 0, 8)})
+    history(record(1, [2, 5, 6]))
+    history(record(2, [2, 5]))
+    assert history.frame()["ended"].to_list() == [None] * 5
+    ended = {2: "interrupted", 6: "halved", 9: "finished"}
+    assert history.frame(ended).select("member", "epoch", "ended").rows() == [
+        (2, 1, None), (2, 2, "interrupted"), (5, 1, None), (5, 2, None), (6, 1, "halved"),
+    ]  # fmt: skip
+    assert list(history.frame(ended).columns)[: len(HISTORY_SCHEMA)] == list(HISTORY_SCHEMA)
+
+
 def test_members_of_different_structure_have_null_where_they_lack_a_parameter() -> None:
     history = History({0: (0, 0, 0), 1: (1, 0, 0)})
     history(record(1, [0], ("0.weight", "2.weight")))

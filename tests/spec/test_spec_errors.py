@@ -45,6 +45,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("population.members", "3,x", "population.members must be whole numbers"),
     ("population.members", [1.5], "population.members must be a whole number | 1.5"),
     ("population.valid_size", 1, "population.valid_size must be < 1"),
+    ("population.halve", 1, "population.halve must be >= 2"),
+    ("population.halve", 2.5, "population.halve must be a whole number"),
     ("population.seed", 2**32, "population.seed must be < 4294967296"),
     ("model.hidden", "wide", "model.hidden must be whole numbers"),
     ("model.hidden", [0], "model.hidden must be >= 1 | 0"),

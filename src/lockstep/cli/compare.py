@@ -1,6 +1,6 @@
 """``lockstep compare``: which settings are right for this data, and how sure that is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lockstep.cli import options as o
@@ -29,6 +29,7 @@ def compare(
     seeds: o.Seeds = None,
     seed: o.Seed = None,
     members: o.Members = None,
+    halve: o.Halve = None,
     epochs: o.Epochs = None,
     device: o.Device = "auto",
     executor: o.Executor = "auto",
@@ -58,7 +59,8 @@ def compared_lines(run: "Run", *, quiet: bool) -> list[str]:
         return result_lines(run, quiet=quiet)
     lines = [*ranking(found), *(factor_line(factor) for factor in found["factors"] if len(found["factors"]) > 1)]
     took = f"{count(found['networks'], 'network')} in {count(found['stacks'], 'stack')}"
-    lines += ["", found["verdict"], found["caution"], found["how"], f"{took}, {duration(found['seconds'])}.", ""]
+    said = [line for line in (found["verdict"], found["caution"], found["how"]) if line]
+    lines += ["", *said, f"{took}, {duration(found['seconds'])}.", ""]
     lines.append(f"The winner is {found['label']}.")
     return [*lines, *result_lines(run, quiet=quiet)]
 
@@ -66,10 +68,10 @@ def compared_lines(run: "Run", *, quiet: bool) -> list[str]:
 def ranking(found: Mapping[str, Any]) -> list[str]:
     """A line per candidate, the best first, with its difference to the best."""
     from lockstep.report.format import metric_name
-    from lockstep.spec.names import say
+    from lockstep.spec.names import say, short
 
-    paths = list(dict.fromkeys(path for one in found["candidates"] for path in one["choices"]))
-    names = {factor["path"]: factor["name"] for factor in found["factors"]}
+    halved = found.get("halved") or []
+    paths = list(dict.fromkeys(path for one in [*found["candidates"], *halved] for path in one["choices"]))
     rows = [
         [
             str(one["rank"]),
@@ -80,15 +82,35 @@ def ranking(found: Mapping[str, Any]) -> list[str]:
         ]
         for one in found["candidates"][:ROWS]
     ]
-    header = ["", *(names.get(path, path) for path in paths), metric_name(found["metric"])]
-    over = f"{found['folds']} folds × {found['seeds']} seeds"
-    lines = [f"{count(len(found['candidates']), 'candidate')}, {over}, {found['rows']}:"]
-    lines += [f"  {line}" for line in table(rows, [*header, "to the best, 95 %", "best?"])]
+    header = ["", *map(short, paths), metric_name(found["metric"]), "to the best, 95 %", "best?"]
+    who, over = count(len(found["candidates"]), "candidate"), f"{found['folds']} folds × {found['seeds']} seeds"
+    if halved:
+        who = f"{len(found['candidates'])} of {len(found['candidates']) + len(halved)} candidates, trained to the end"
+    lines = [f"{who}, {over}, {found['rows']}:", *(f"  {line}" for line in table(rows, header))]
     if left := len(found["candidates"]) - ROWS:
         lines += [f"  … {left} more in comparison.json and the report"] if left > 0 else []
     if found["left_out"]:
         lines.append(f"  {count(found['left_out'], 'candidate')} left out: not trained on all folds and seeds")
-    return lines
+    return lines + left_behind(halved, paths)
+
+
+def left_behind(halved: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[str]:
+    """A line per candidate that was halved: after which epoch, and its score then."""
+    from lockstep.spec.names import say, short
+
+    if not halved:
+        return []
+    rows = [
+        [*(say(one["choices"].get(path, "-")) for path in paths), str(one["epoch"]), places(one["score"])]
+        for one in halved[:ROWS]
+    ]
+    lines = table(rows, [*map(short, paths), "after epoch", halved[0]["measure"]])
+    more = len(halved) - ROWS
+    return [
+        "Left behind on the way, each by its score at that epoch:",
+        *(f"  {line}" for line in lines),
+        *([f"  … {more} more in comparison.json and the report"] if more > 0 else []),
+    ]
 
 
 def to_the_best(one: Mapping[str, Any]) -> str:

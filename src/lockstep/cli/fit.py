@@ -26,6 +26,7 @@ def fit(
     seeds: o.Seeds = None,
     seed: o.Seed = None,
     members: o.Members = None,
+    halve: o.Halve = None,
     epochs: o.Epochs = None,
     device: o.Device = "auto",
     executor: o.Executor = "auto",

@@ -55,6 +55,12 @@ Seed = Annotated[int | None, typer.Option(help="The first seed. (default: 0)", r
 Members = Annotated[
     str | None, typer.Option(metavar="3,7", help="Train just these networks.", rich_help_panel=_TRAINING)
 ]
+Halve = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="The best of N candidates go on, again and again. (default: all)", rich_help_panel=_TRAINING
+    ),
+]
 Epochs = Annotated[int | None, typer.Option(help="At most this many.", rich_help_panel=_TRAINING)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)]
 Executor = Annotated[

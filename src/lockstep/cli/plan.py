@@ -19,6 +19,7 @@ def plan(
     seeds: o.Seeds = None,
     seed: o.Seed = None,
     members: o.Members = None,
+    halve: o.Halve = None,
     epochs: o.Epochs = None,
     device: o.Device = "auto",
     executor: o.Executor = "auto",

@@ -22,7 +22,7 @@ from lockstep.network.losses import LossFunction, metric, metric_name
 from lockstep.optim import Plateau
 from lockstep.spec import Training
 
-Ended = Literal["finished", "stopped early", "diverged", "interrupted"]
+Ended = Literal["finished", "stopped early", "diverged", "halved", "interrupted"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +46,13 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A member that trains no more: its best weights, the epoch they are from (0: none was ever good), and why."""
+    """A member that trains no more: its best weights, the epoch they are from (0: none was ever good), what was
+    monitored then (smaller is better, infinity: none was ever good), and why it ended."""
 
     params: Tensor
     buffers: Tensors
     best_epoch: int
+    monitor: float
     epochs: int
     ended: Ended
 
@@ -59,7 +61,8 @@ class Finished:
 class Progress:
     """How far a stack has got: ``active`` are the positions still training, in the order of ``state`` and ``best``.
 
-    ``plateau`` is what the schedule remembers, if it is one that follows the members' losses.
+    ``plateau`` is what the schedule remembers, if it is one that follows the members' losses. ``seconds`` is the time
+    that it took.
     """
 
     epoch: int
@@ -68,6 +71,7 @@ class Progress:
     best: Best
     finished: dict[int, Finished] = field(default_factory=dict)
     plateau: Plateau | None = None
+    seconds: float = 0.0
 
     def weights(self) -> dict[int, Finished]:
         """The best weights of every member so far, by position; those still training are ``interrupted`` here."""
@@ -76,6 +80,7 @@ class Progress:
                 self.best.params[row],
                 {name: buffer[row] for name, buffer in self.best.buffers.items()},
                 int(self.best.epoch[row]),
+                float(self.best.monitor[row]),
                 self.epoch,
                 "interrupted",
             )
@@ -89,7 +94,7 @@ class Progress:
             best = self.best
             buffers = {name: buffer[row].clone() for name, buffer in best.buffers.items()}
             self.finished[self.active[row]] = Finished(
-                best.params[row].clone(), buffers, int(best.epoch[row]), epoch, reason
+                best.params[row].clone(), buffers, int(best.epoch[row]), float(best.monitor[row]), epoch, reason
             )
         rows = [row for row in range(len(self.active)) if row not in ended]
         if len(rows) < len(self.active):
@@ -110,11 +115,13 @@ def train_stack(
     problem: Problem,
     progress: Progress,
     *,
+    until: int | None = None,
     observers: Sequence[Observer] = (),
     keep: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
-) -> dict[int, Finished]:
-    """Train ``members``, one per row of ``stack``, from ``progress`` on; returns how each one ended, by position.
+) -> None:
+    """Train ``members``, one per row of ``stack``, from ``progress`` on, which it changes: to the epoch ``until``, or
+    until every member has ended.
 
     ``observers`` get one record per epoch, ``keep`` the progress, to store it. ``stop`` is asked before every step
     (or every few, where many go at once); when it says so, the epoch ends there, is measured as any other, and the run
@@ -124,9 +131,9 @@ def train_stack(
     rule = rule_of(spec, stack)
     runner = runner_of(problem.executor, stack, problem.objective, rule)
     at_once = runner.at_once(batch_size)
-    began = time.perf_counter()
+    began = time.perf_counter() - progress.seconds
 
-    while progress.active:
+    while progress.active and (until is None or progress.epoch < until):
         epoch_began = time.perf_counter()
         running = [members[position] for position in progress.active]
         own_loss = {name: number[progress.active] for name, number in problem.loss_numbers.items()}
@@ -154,16 +161,19 @@ def train_stack(
         judged = len(running[0].valid_rows) > 0
         healthy = train_loss.isfinite() & progress.state.params.isfinite().all(dim=1)
         healthy &= valid_loss.isfinite() | (not judged)
-        monitor = monitored(spec.training, metric_name(problem.loss_name), train_loss, valid_loss, valid_metric)
+        monitor = train_loss.to(valid_loss)
+        if judged:
+            monitor = monitored(spec.training, metric_name(problem.loss_name), train_loss, valid_loss, valid_metric)
         better = healthy & ((monitor < progress.best.monitor) | (not judged))
         progress.epoch += 1
         progress.best = progress.best.updated(better, progress.state, monitor, progress.epoch)
-        progress.plateau = next_plateau(progress.plateau, running, monitor if judged else train_loss)
+        progress.plateau = next_plateau(progress.plateau, running, monitor)
 
         best_epoch = progress.best.epoch.cpu().numpy().copy()
         ended = endings(progress.epoch, best_epoch, healthy.cpu().numpy(), spec.training, interrupted)
         layer_norms = torch.stack(norms)
         now = time.perf_counter()
+        progress.seconds = now - began
         record = EpochRecord(
             epoch=progress.epoch, epochs=spec.training.epochs, partial=interrupted,
             members=np.array([member.index for member in running]), metric=metric_name(problem.loss_name),
@@ -171,13 +181,12 @@ def train_stack(
             lr=rates[len(losses) - 1].numpy(), grad_norm=host(layer_norms.norm(dim=2).mean(0)),
             layers=stack.layout.names, layer_grad_norms=host(layer_norms.mean(0)), best_epoch=best_epoch,
             ended={running[row].index: reason for row, reason in ended.items()},
-            seconds=now - epoch_began, elapsed=now - began,
+            seconds=now - epoch_began, elapsed=progress.seconds,
         )  # fmt: skip
         progress.retire(ended, progress.epoch)
         keep(progress)
         for observer in observers:
             observer(record)
-    return progress.finished
 
 
 def host(x: Tensor) -> Floats:

@@ -98,6 +98,7 @@ def make_plan(
             epochs_by_size(population),
             "full batches that fit the smallest fold; what is left over comes in another epoch's shuffle",
         ),
+        *halvings(population),
         memory_choice(device, stored(data) if device.type == "cuda" else before, each, at_once, groups, left),
     )  # fmt: skip
     ways = tuple(Way(executor, precision, count) for (executor, _), count in zip(found, at_once, strict=True))
@@ -181,6 +182,25 @@ def epochs_by_size(population: Population) -> str:
 
 def stacks(count: int) -> str:
     return f"{count} stack{'s' if count > 1 else ''}"
+
+
+def halvings(population: Population) -> list[Choice]:
+    """After which epochs how many candidates go on, where they are halved."""
+    if not population.rungs:
+        return []
+    rungs = ", ".join(f"{left} after epoch {epoch}" for epoch, left in population.rungs)
+    share = f"{100 * share_trained(population):.0f} % of the epochs of all"
+    return [Choice("candidates", f"{population.candidates}, then {rungs}", f"the best go on, and take {share}")]
+
+
+def share_trained(population: Population) -> float:
+    """The share of all candidates' epochs that is trained, if none stops early."""
+    left, begin, trained = population.candidates, 0, 0
+    epochs = population.members[0].spec.training.epochs
+    for until, then in (*population.rungs, (epochs, 0)):
+        trained += left * (until - begin)
+        left, begin = then, until
+    return trained / (population.candidates * epochs) if population.rungs else 1.0
 
 
 def why_stacks(sizes: Sequence[int], stacks: int) -> str:

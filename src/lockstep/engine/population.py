@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lockstep.engine.halving import rungs
 from lockstep.errors import SpecError
+from lockstep.network.losses import metric_name
 from lockstep.spec import TrainSpec, candidates
 
 Rows = NDArray[np.int64]
@@ -45,14 +47,22 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """All members, and the ``chosen`` ones, which are trained as they would be among all."""
+    """All members, and the ``chosen`` ones, which are trained as they would be among all.
+
+    ``rungs`` are the epochs after which candidates are ranked, each with the number of those that go on.
+    """
 
     members: tuple[Member, ...]
     chosen: tuple[int, ...]
+    rungs: tuple[tuple[int, int], ...] = ()
 
     @property
     def training(self) -> tuple[Member, ...]:
         return tuple(self.members[index] for index in self.chosen)
+
+    @property
+    def candidates(self) -> int:
+        return len({member.candidate for member in self.members})
 
     @property
     def identities(self) -> dict[int, tuple[int, int, int]]:
@@ -90,7 +100,36 @@ def make_population(spec: TrainSpec, folds: Sequence[tuple[Rows, Rows]]) -> Popu
         )
     if not chosen or len(set(chosen)) != len(chosen):
         raise SpecError(f"members must name at least one member and none twice, however: {list(chosen)}.")
-    return Population(members, chosen)
+    if wanted.halve is None:
+        return Population(members, chosen)
+    found = halvings([concrete for _, concrete, _ in sizes], wanted.halve, judged=len(folds[0][1]) > 0)
+    return Population(members, chosen, found if wanted.members is None else ())
+
+
+def halvings(specs: Sequence[TrainSpec], eta: int, *, judged: bool) -> tuple[tuple[int, int], ...]:
+    """The rungs of candidates of these specs, ``judged`` on validation rows. Raises ``SpecError`` where they cannot be
+    ranked on the way: with unequal lengths, or measured by unequal things."""
+    lengths = dict.fromkeys(spec.training.epochs for spec in specs)
+    if len(lengths) > 1:
+        raise SpecError(
+            "halve needs one training.epochs for all candidates, however: "
+            f"{' and '.join(map(str, lengths))}. Vary another setting, or leave halve out."
+        )
+    if len({measure(spec, judged=judged) for spec in specs}) > 1:
+        raise SpecError(
+            "halve ranks all candidates by one measure, however: they differ in the loss or in training.monitor. "
+            "Set training.monitor=valid_metric where that is the same for all, or leave halve out."
+        )
+    return rungs(len(specs), next(iter(lengths)), eta)
+
+
+def measure(spec: TrainSpec, *, judged: bool) -> object:
+    """What the members of a candidate are monitored by, such that equal measures have equal units."""
+    monitor = spec.training.monitor if judged else "train_loss"
+    if monitor == "valid_metric" and (name := metric_name(spec.loss.name)):
+        return name
+    smoothed = monitor == "train_loss"  # validation goes without
+    return monitor, spec.loss if smoothed else spec.loss.replace("label_smoothing", 0.0)
 
 
 def bootstrapped(rows: Rows, seed: int) -> Rows:

@@ -1,4 +1,4 @@
-"""What the loop tells its observers: one immutable record per epoch."""
+"""What the loop tells its observers: one immutable record per epoch; and what is told of a halving."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +40,19 @@ class EpochRecord:
     elapsed: float
     stack: int = 1
     stacks: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A halving after ``epoch``: of so many ``candidates`` those in ``going`` go on, the best first.
+
+    ``ended`` maps the members that trained for the last time to the reason.
+    """
+
+    epoch: int
+    candidates: int
+    going: tuple[int, ...]
+    ended: dict[int, str]
 
 
 Observer = Callable[[EpochRecord], None]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch.nn.parameter import UninitializedParameter
 
 from lockstep.engine.alone import seeded
 from lockstep.engine.forward import outputs_on_all_rows
-from lockstep.engine.loop import Finished, Problem, Progress, start, train_stack
+from lockstep.engine.halving import Standing, survivors
+from lockstep.engine.loop import Ended, Finished, Problem, Progress, start, train_stack
 from lockstep.engine.machine import products_in
 from lockstep.engine.population import Member, Population
 from lockstep.engine.probe import SLOW, reason_to_part
-from lockstep.engine.records import Observer
+from lockstep.engine.records import Observer, Rung
 from lockstep.engine.refusals import Reason
 from lockstep.engine.stack import Stack, lift, stackable
 from lockstep.engine.structure import difference, structure
@@ -38,6 +40,17 @@ class Trained:
     members: tuple[Member, ...]
     finished: tuple[Finished, ...]
     places: tuple[tuple[int, int], ...]
+
+    @property
+    def ended(self) -> dict[int, str]:
+        """Why each member ended, by its number in the population."""
+        return {member.index: done.ended for member, done in zip(self.members, self.finished, strict=True)}
+
+    @property
+    def left_behind(self) -> dict[int, int]:
+        """The candidates that were halved, each with the epoch after which it was."""
+        ends = zip(self.members, self.finished, strict=True)
+        return {member.candidate: done.epochs for member, done in ends if done.ended == "halved"}
 
     def outputs(self, inputs: tuple[Tensor, ...]) -> NDArray[Any]:
         """Every member's outputs ``[K, N, …]`` in eval mode on the same rows, with its best weights."""
@@ -116,12 +129,15 @@ def train_population(
     *,
     observers: Sequence[Observer] = (),
     keep: Callable[[Stack, Sequence[Member], Progress], None] = lambda *_: None,
+    at_rung: Callable[[Rung], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     notice: Callable[[Finding], None] | None = None,
 ) -> Trained:
     """Train the chosen members, one stack after another. ``problem(members)`` is what those of one stack train on,
     ``ways`` how each stack is trained (a plan's; without, all its networks at once as the problem has it).
 
+    Where candidates are halved, every stack trains to the first rung, all candidates are ranked together, those that do
+    not go on are retired, ``at_rung`` is told, and the stacks train on to the next.
     ``keep`` gets the stack, its members and its progress after every epoch, to store them. With ``notice`` the modules
     may be any: those that cannot be stacked are found, trained one after another, and ``notice`` is told why.
     """
@@ -135,22 +151,76 @@ def train_population(
         for group, way, alone in zip(groups, ways, apart, strict=True)
         for at in (replace(way, at_once=1) if alone else way).parts(group)
     ]
-    stacks: list[Stack] = []
-    finished, places = {}, {}
-    for at, way, alone in parts:
-        stack = lift([modules[position] for position in at], device, mapped=not alone)
-        told = [in_its_place(observer, len(stacks) + 1, len(parts)) for observer in observers]
-        ours = [members[position] for position in at]
-        with without_torchs_advice(), products_in(way.precision):
-            done = train_stack(
-                stack, ours, way.of(problem(ours), mapped=not alone), start(stack, ours), observers=told, stop=stop,
-                keep=lambda progress, stack=stack, ours=ours: keep(stack, ours, progress),  # type: ignore[misc]
-            )  # fmt: skip
-        for row, position in enumerate(at):
-            finished[position], places[position] = done[row], (len(stacks), row)
-        stacks.append(stack.emptied())
-    order = range(len(members))
-    return Trained(tuple(stacks), members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
+    underway: list[Underway] = []
+    going = tuple(dict.fromkeys(member.candidate for member in members))
+    for until, left in (*population.rungs, (None, 0)):
+        for number, (at, way, alone) in enumerate(parts):
+            if number == len(underway):  # lifted when its turn comes: without rungs only one is held at a time
+                stack, ours = lift([modules[p] for p in at], device, mapped=not alone), [members[p] for p in at]
+                own = way.of(problem(ours), mapped=not alone)
+                underway.append(Underway(stack, at, ours, own, start(stack, ours)))
+            one = underway[number]
+            if one.progress.active:
+                with without_torchs_advice(), products_in(way.precision):
+                    train_stack(
+                        one.stack, one.members, one.problem, one.progress, until=until, stop=stop,
+                        observers=[in_its_place(observer, number + 1, len(parts)) for observer in observers],
+                        keep=lambda progress, one=one: keep(one.stack, one.members, progress),  # type: ignore[misc]
+                    )  # fmt: skip
+            one.let_go()
+        if until is not None and not stop():  # else not all have come so far, and there is nothing to rank
+            rung = halved(underway, going, left, until)
+            going = rung.going
+            at_rung(rung)
+    return collected(underway, members)
+
+
+@dataclass
+class Underway:
+    """A stack in training: where its members lie among the chosen ones, and how far they have got."""
+
+    stack: Stack
+    positions: Sequence[int]
+    members: Sequence[Member]
+    problem: Problem
+    progress: Progress
+
+    def let_go(self) -> None:
+        """Once all members have ended, the stack needs no tensors any more."""
+        if not self.progress.active:
+            self.stack = self.stack.emptied()
+
+
+def collected(underway: Sequence[Underway], members: tuple[Member, ...]) -> Trained:
+    """What became of the members, in their order."""
+    finished = {p: one.progress.finished[row] for one in underway for row, p in enumerate(one.positions)}
+    places = {p: (number, row) for number, one in enumerate(underway) for row, p in enumerate(one.positions)}
+    stacks, order = tuple(one.stack for one in underway), range(len(members))
+    return Trained(stacks, members, tuple(finished[p] for p in order), tuple(places[p] for p in order))
+
+
+def halved(underway: Sequence[Underway], candidates: Sequence[int], left: int, epoch: int) -> Rung:
+    """Rank ``candidates`` over all stacks, and retire the members of those that are not among the ``left`` best."""
+    going = survivors(standings(underway, candidates), left)
+    ended: dict[int, str] = {}
+    for one in underway:
+        active = [one.members[position] for position in one.progress.active]
+        rows: dict[int, Ended] = {row: "halved" for row, m in enumerate(active) if m.candidate not in going}
+        one.progress.retire(rows, epoch)
+        one.let_go()
+        ended |= {active[row].index: reason for row, reason in rows.items()}
+    return Rung(epoch=epoch, candidates=len(candidates), going=going, ended=ended)
+
+
+def standings(underway: Sequence[Underway], candidates: Sequence[int]) -> Iterator[Standing]:
+    """Where each candidate stands: a member counts with its best so far, also one that has ended by itself."""
+    found: dict[int, list[Finished]] = {candidate: [] for candidate in candidates}
+    for one in underway:
+        for position, done in one.progress.weights().items():
+            found.get(one.members[position].candidate, []).append(done)
+    for candidate, own in found.items():
+        diverged = sum(done.ended == "diverged" for done in own)
+        yield Standing(diverged, fmean(done.monitor for done in own), candidate)
 
 
 def told_apart(

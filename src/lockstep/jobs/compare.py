@@ -25,6 +25,7 @@ def compare(
     seeds: int | None = None,
     seed: int | None = None,
     members: Sequence[int] | str | None = None,
+    halve: int | None = None,
     epochs: int | None = None,
     valid: Any = None,
     test: Any = None,
@@ -43,16 +44,17 @@ def compare(
 
     ``vary={"activation": ["relu", "gelu"], "optimizer.lr": "log:1e-4:1e-1:7"}`` names settings by their path or its
     last part; ``["activation=relu,gelu"]`` says the same. Optimisers, schedules and models go by name, an optimiser at
-    a rate of its own unless ``optimizer.lr`` is set or varied. Axes that ``spec`` or ``set`` hold count as well. All
-    else is as in ``fit``. The ranking is ``run.comparison``; the run's model is the best of it, and its ``metrics`` are
-    measured on the test rows.
+    a rate of its own unless ``optimizer.lr`` is set or varied. Axes that ``spec`` or ``set`` hold count as well. With
+    ``halve=3`` the best third of the candidates go on after E/27, E/9 and E/3 of E epochs (for 27 candidates), and only
+    those that train to the end are ranked. All else is as in ``fit``. The ranking is ``run.comparison``; the run's
+    model is the best of it, and its ``metrics`` are measured on the test rows.
 
     Raises ``DataError``, ``SpecError``, ``TrainingError`` and ``RunError``, each with the remedy.
     """
     axes = parse_axes(vary)
     settings = settings_of(
         spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
-        folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
+        folds=folds, seeds=seeds, seed=seed, members=members, halve=halve, epochs=epochs,
     )  # fmt: skip
     forced = Forced(device, executor, precision, threads, at_once)
     return fitted(x, y, settings, forced, axes=axes, valid=valid, test=test, out=out, overwrite=overwrite, quiet=quiet)

@@ -39,6 +39,7 @@ def fit(
     seeds: int | None = None,
     seed: int | None = None,
     members: Sequence[int] | str | None = None,
+    halve: int | None = None,
     epochs: int | None = None,
     valid: Any = None,
     test: Any = None,
@@ -68,7 +69,7 @@ def fit(
     """
     settings = settings_of(
         spec, set, recipe=recipe, target=target, header=header, test_size=test_size, valid=valid, test=test,
-        folds=folds, seeds=seeds, seed=seed, members=members, epochs=epochs,
+        folds=folds, seeds=seeds, seed=seed, members=members, halve=halve, epochs=epochs,
     )  # fmt: skip
     forced = Forced(device, executor, precision, threads, at_once)
     return fitted(x, y, settings, forced, valid=valid, test=test, out=out, overwrite=overwrite, quiet=quiet)
@@ -134,6 +135,7 @@ def train(job: Job, folder: RunFolder, show: Display, stop: Callable[[], bool]) 
         job.plan.ways,
         observers=[history, show, keep],
         keep=keep.hold,
+        at_rung=show.rung,
         stop=stop,
     )  # fmt: skip
     if all(done.best_epoch == 0 for done in trained.finished):
@@ -153,18 +155,21 @@ def finish(
     """Measure what was trained and write everything down; the manifest last."""
     began = time.perf_counter()
     good = [position for position, done in enumerate(trained.finished) if done.best_epoch > 0]
-    members = [trained.members[position] for position in good]
     networks = {trained.members[position].index: trained.module(position) for position in good}
+    members = [m for p in good if (m := trained.members[p]).candidate not in trained.left_behind]
     everyone = Model(
-        job.prepared.schema, {m.index: job.losses[m.candidate] for m in members}, networks, job.device  # type: ignore[arg-type]
+        job.prepared.schema, {m.index: job.losses[m.candidate] for m in members},
+        {m.index: networks[m.index] for m in members}, job.device,  # type: ignore[misc]
     )  # fmt: skip
     own = assess.own_predictions(job.prepared, everyone, members)
     table = assess.score_each(job.prepared, members, own)
     compared = comparison(
-        job.population, trained, table, job.prepared.schema.task, train_seconds, assess.quantile_of(job.prepared.spec)
-    )
+        job.population, trained, table, job.prepared.schema.task, next(iter(job.losses.values())), train_seconds,
+        assess.quantile_of(job.prepared.spec),
+    )  # fmt: skip
     winner = compared["winner"] if compared else None
-    winner = best_candidate(history.frame()) if winner is None else winner
+    course = history.frame(trained.ended)
+    winner = best_candidate(course) if winner is None else winner
     method = job.prepared.spec.ensemble.method
     mixed = combined(job.prepared, members, own, method)
     noticed = not_combined(method, mixed, members)
@@ -177,7 +182,7 @@ def finish(
     model = everyone.only(indices)
     model = model.combined(mixed.models, mixed.combination) if mixed else model
     judged = assess.judge(job.prepared, model, shipped, [own[place] for place in chosen], mixed)
-    folder.write_history(history.frame())
+    folder.write_history(course)
     metrics = assess.metrics(job.prepared, everyone, members, judged, table, averaged=[] if mixed else indices)
     ours = assess.spread([row for row in metrics["members"] if row["member"] in indices])
     folder.write_metrics(metrics | {"out_of_fold": ours})

@@ -37,7 +37,8 @@ class Keeper:
             return
 
         def write(folder: RunFolder) -> None:
-            folder.write_checkpoint(record.epoch, arrays, {"elapsed": record.elapsed}, self.history.frame())
+            history = self.history.frame(self.ended())
+            folder.write_checkpoint(record.epoch, arrays, {"elapsed": record.elapsed}, history)
 
         if self.begun:
             write(self.folder)
@@ -55,6 +56,11 @@ class Keeper:
         schema = prepared.schema.model_dump_json(indent=1)
         self.folder.begin(prepared.spec, schema, hashes, manifest(self.job), first)
         self.begun = True
+
+    def ended(self) -> dict[int, str]:
+        """Why the members ended that train no more."""
+        held = [(members, reached.finished) for _, members, reached in self.stacks.values()]
+        return {members[place].index: done.ended for members, finished in held for place, done in finished.items()}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The best weights of every member that has any, as ``<member>/<name>``."""

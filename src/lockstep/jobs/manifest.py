@@ -51,7 +51,7 @@ def manifest(job: Job, trained: Trained | None = None) -> dict[str, Any]:
             "test_rows": len(prepared.splits.test),
         },
         "population": {
-            "candidates": len({m.candidate for m in population.members}),
+            "candidates": population.candidates,
             "folds": len(prepared.splits.folds), "seeds": spec.population.seeds,
             "parameters": sum(p.numel() for p in job.networks[0].parameters()), "members": members,
         },

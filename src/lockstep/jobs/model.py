@@ -26,9 +26,11 @@ PREDICTED_AT_ONCE = 65_536  # rows: every member's predictions are held for so m
 def best_candidate(history: pl.DataFrame) -> int:
     """The candidate whose members have the lowest validation loss, each at its own best, on average.
 
-    One with a member that never had a loss comes after those without.
+    One with a member that never had a loss comes after those without, and none counts that was halved.
     """
     loss = pl.col("valid_loss").fill_nan(None)
+    if "ended" in history.columns:  # not in what older versions wrote
+        history = history.filter(~(pl.col("ended") == "halved").any().over("candidate"))
     each = history.group_by("candidate", "member").agg(loss.min())
     ranked = each.group_by("candidate").agg(
         failed=pl.col("valid_loss").is_null().sum(), mean=pl.col("valid_loss").mean()

@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 from lockstep.engine.machine import on_threads
-from lockstep.engine.plan import Forced
+from lockstep.engine.plan import Forced, share_trained
 from lockstep.engine.train import train_population
 from lockstep.jobs.job import Job, make_job
 from lockstep.jobs.prepare import prepare, settings_of
@@ -33,7 +33,7 @@ def plan(
     epoch = step * mean(member.steps for member in job.population.training) + measure
     time_choice = {
         "choice": "time",
-        "value": f"{epoch:.2g} s an epoch, at most {epoch * epochs:,.0f} s",
+        "value": f"{epoch:.2g} s an epoch, at most {epoch * epochs * share_trained(job.population):,.0f} s",
         "reason": f"measured on {PROBE_STEPS} steps; members that stop early make it shorter",
     }
     spec_choice = {
@@ -52,7 +52,7 @@ def probe(job: Job) -> tuple[float, float]:
         short = tuple(
             replace(m, spec=m.spec.replace("training.epochs", 1), steps=steps) for m in job.population.members
         )
-        population = replace(job.population, members=short)
+        population = replace(job.population, members=short, rungs=())
         began = time.perf_counter()
         train_population(population, job.networks, job.problem, job.device, job.plan.ways)
         times.append(time.perf_counter() - began)

@@ -29,6 +29,7 @@ from lockstep.data import (
     split_keys,
     with_vocabulary,
 )
+from lockstep.engine.halving import finalists
 from lockstep.engine.population import Population, make_population
 from lockstep.errors import SpecError
 from lockstep.findings import Finding, count_of
@@ -48,7 +49,8 @@ FEW_ROWS = 30
 PLACES = {
     "recipe": "recipe", "target": "data.target", "header": "data.header", "test_size": "data.test_size",
     "valid": "data.valid", "test": "data.test", "folds": "population.folds", "seeds": "population.seeds",
-    "seed": "population.seed", "members": "population.members", "epochs": "training.epochs",
+    "seed": "population.seed", "members": "population.members", "halve": "population.halve",
+    "epochs": "training.epochs",
 }  # fmt: skip
 
 
@@ -164,7 +166,7 @@ def prepare_rows(
     population = make_population(spec, [(fold.train, fold.valid) for fold in splits.folds])
     findings += [finding for other in others.values() for finding in other.findings]
     findings += [finding for source in sources.values() for finding in cut_rows(source, schema)]
-    findings = [*findings, *few_test_rows(splits), *long_schedules(population), *own_rates(spec)]
+    findings += [*few_test_rows(splits), *long_schedules(population), *not_halved(population), *own_rates(spec)]
     found = (*findings, *leaks, *check_rows(compared, splits, schema), *check_groups(groups, splits, spec.data.group))
     return Prepared(spec, schema, tuple(sources.values()), encoded, splits, alike_by(groups, content), found)
 
@@ -203,7 +205,8 @@ def filled(spec: FitSpec, settings: dict[str, Any], axes: Axes | None) -> FitSpe
 
 def check_ensemble(spec: FitSpec, task: Task) -> None:
     """A combination needs several models. Raises ``SpecError``."""
-    method, models = spec.ensemble.method, len(candidates(spec)) * spec.population.seeds
+    method = spec.ensemble.method
+    models = finalists(len(candidates(spec)), spec.population.halve) * spec.population.seeds
     if method == "mean":
         return
     if task == "forecast":
@@ -211,7 +214,8 @@ def check_ensemble(spec: FitSpec, task: Task) -> None:
     if models < 2:
         raise SpecError(
             f"ensemble.method={method} combines candidates and seeds, a network per fold each, however there is one of "
-            "each. Give --seeds 5, or vary something."
+            f"each{' at the end' if spec.population.halve else ''}. Give --seeds 5, or "
+            f"{'leave halve out' if spec.population.halve else 'vary something'}."
         )
 
 
@@ -261,6 +265,21 @@ def long_schedules(population: Population) -> list[Finding]:
         )
         for name, evidence in unmet
         if evidence
+    ]  # fmt: skip
+
+
+def not_halved(population: Population) -> list[Finding]:
+    """Who goes on depends on all candidates, and so cannot be told for some members alone."""
+    spec = population.members[0].spec.population
+    if spec.halve is None or population.rungs:
+        return []
+    return [
+        Finding(
+            severity="info", code="not-halved", subject="population.halve",
+            what="The chosen members train to the end, whether or not their candidates would go on among all.",
+            evidence=f"halve={spec.halve}, members={','.join(map(str, spec.members or ()))}",
+            remedy="Leave members out to halve.",
+        )
     ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from lockstep.findings import Finding
 
 if TYPE_CHECKING:
-    from lockstep.engine.records import EpochRecord
+    from lockstep.engine.records import EpochRecord, Rung
 
 _STYLES = {"info": "cyan", "warning": "yellow", "severe": "bold red"}
 
@@ -39,6 +39,9 @@ class Display(Protocol):
         """What is being done now, until the next phase: ``"Reading the data"``."""
 
     def __call__(self, record: "EpochRecord") -> None: ...
+
+    def rung(self, rung: "Rung") -> None:
+        """Candidates were halved."""
 
     def close(self) -> None: ...
 
@@ -78,34 +81,39 @@ def _in_notebook() -> bool:
 class Tally:
     """Where the training stands, from its records: pure arithmetic, no output.
 
-    A member that has ended keeps its last values, so that a mean doesn't jump because a member left. Means are over the
-    stack that trains; the stacks before it are only counted.
+    A member that has ended keeps its last values, so that a mean doesn't jump because a member left; one that was
+    halved doesn't. Means are over the stack that trains; the others are only counted.
     """
 
     def __init__(self) -> None:
-        self.epoch = self.epochs = self.training = self.network_epochs = self.before = 0
+        self.epoch = self.epochs = self.training = self.network_epochs = 0
         self.stack = self.stacks = 1
         self.metric = ""
         self.ended: dict[int, str] = {}
         self.elapsed = 0.0
+        self._seen: dict[int, set[int]] = {}  # by stack
+        self._reached: dict[int, int] = {}
         self._last: dict[int, tuple[float, float, float]] = {}
         self._pace = 0.0
 
     @property
     def members(self) -> int:
-        """How many have trained so far, those of earlier stacks among them."""
-        return self.before + len(self._last)
+        """How many have trained so far."""
+        return sum(map(len, self._seen.values()))
 
     @property
     def done(self) -> int:
         """Epochs so far, if every stack has as many."""
-        return self.epochs * (self.stack - 1) + self.epoch
+        over = (stack for stack, members in self._seen.items() if members <= self.ended.keys())
+        return sum((self._reached | dict.fromkeys(over, self.epochs)).values())
 
     def add(self, record: "EpochRecord") -> None:
         first = record.epoch <= self.epoch or self.epoch == 0  # also the first of a population's next stack
         if record.stack != self.stack:
-            self.before, self._last = self.members, {}
+            self._last = {}
         self.stack, self.stacks = record.stack, record.stacks
+        self._reached[self.stack] = record.epoch
+        self._seen.setdefault(self.stack, set()).update(record.members.tolist())
         self.epoch, self.epochs, self.metric = record.epoch, record.epochs, record.metric
         self.training = len(record.members) - len(record.ended)
         self.network_epochs += len(record.members)
@@ -115,6 +123,10 @@ class Tally:
         values = zip(record.train_loss, record.valid_loss, record.valid_metric, strict=True)
         self._last |= {int(member): value for member, value in zip(record.members, values, strict=True)}
         self.ended |= record.ended
+
+    def halve(self, rung: "Rung") -> None:
+        self.ended |= rung.ended
+        self._last = {member: value for member, value in self._last.items() if member not in rung.ended}
 
     def losses(self) -> list[tuple[str, str]]:
         """(name, mean ± standard deviation over members) of what was measured."""
@@ -128,9 +140,9 @@ class Tally:
         return f"{per_second:,.{0 if per_second >= 100 else 1}f} {unit}"
 
     def left(self) -> str:
-        """The time left if nobody stops early and every stack takes as long as this one."""
-        epochs = self.epochs - self.epoch + self.epochs * (self.stacks - self.stack)
-        return f"{'at most' if self.stacks == 1 else 'about'} {duration(self._pace * epochs)} left"
+        """The time left if nobody stops early, none is halved and every stack takes as long as this one."""
+        left = duration(self._pace * (self.epochs * self.stacks - self.done))
+        return f"{'at most' if self.stacks == 1 or 'halved' in self.ended.values() else 'about'} {left} left"
 
     def at(self) -> str:
         """``"epoch 3/100"``, and of several stacks which one: ``"stack 2/16 · epoch 3/100"``."""
@@ -155,7 +167,7 @@ class Tally:
                 *self.numbers(),
                 self.networks(),
                 self.rate(),
-                *([self.left()] if self.training or self.stack < self.stacks else []),
+                *([self.left()] if self.done < self.epochs * self.stacks else []),
             ]
         )
 
@@ -175,6 +187,12 @@ def spread(values: "np.ndarray[Any, np.dtype[np.float64]]") -> str:
     if finite.size == 1:
         return f"{finite[0]:.4g}"
     return f"{finite.mean():.4g} ± {finite.std(ddof=1):.2g}"
+
+
+def halving(rung: "Rung") -> str:
+    """``"epoch 9: 9 of 27 candidates go on"``."""
+    verb = "goes" if len(rung.going) == 1 else "go"
+    return f"epoch {rung.epoch}: {len(rung.going)} of {rung.candidates} candidates {verb} on"
 
 
 def duration(seconds: float) -> str:
@@ -204,6 +222,8 @@ class Silent:
     def phase(self, text: str) -> None: ...
 
     def __call__(self, record: "EpochRecord") -> None: ...
+
+    def rung(self, rung: "Rung") -> None: ...
 
     def close(self) -> None: ...
 
@@ -236,6 +256,12 @@ class Lines:
         self._epoch_lines -= 1
         if self._epoch_lines >= 0 or time.monotonic() - self._printed >= max(2.0, 0.05 * tally.elapsed):
             self._print_epoch()
+
+    def rung(self, rung: "Rung") -> None:
+        self._print_epoch()
+        if self._tally is not None:
+            self._tally.halve(rung)
+        self.say(halving(rung))
 
     def _print_epoch(self) -> None:
         if self._tally is not None and self._pending:
@@ -281,6 +307,11 @@ class Panel:
         self._epoch_lines -= 1
         if self._epoch_lines >= 0:
             self.say(" · ".join(self._tally.numbers()))
+
+    def rung(self, rung: "Rung") -> None:
+        if self._tally is not None:
+            self._tally.halve(rung)
+        self.say(halving(rung))
 
     def _render(self) -> Group | Spinner | Text:
         # The refresh thread asks while the loop may be putting a record in: a half-read tally only flickers.
@@ -342,6 +373,11 @@ class Notebook:
             self._said.append(html.escape(" · ".join(self._tally.numbers())))
         if time.monotonic() - self._drawn >= 0.3:
             self._draw()
+
+    def rung(self, rung: "Rung") -> None:
+        if self._tally is not None:
+            self._tally.halve(rung)
+        self.say(halving(rung))
 
     def _draw(self) -> None:
         now = html.escape(self._tally.line() if self._tally else self._phase)

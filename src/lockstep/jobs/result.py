@@ -26,8 +26,9 @@ LossOf = Callable[[Member, nn.Module], Callable[[Tensor, Tensor], Tensor]]
 class Result:
     """What ``lockstep.train`` returns. ``members`` are those that were trained, in the population's order.
 
-    ``history`` has a row per member and epoch: what sets its candidate apart, losses, metric, rate, and the norms of
-    its gradient, also by parameter. ``findings`` are what was noticed, such as why networks could not be stacked.
+    ``history`` has a row per member and epoch: what sets its candidate apart, losses, metric, rate, the norms of its
+    gradient, also by parameter, and in its last row why it ended. ``findings`` are what was noticed, such as why
+    networks could not be stacked.
     """
 
     members: tuple[Member, ...]
@@ -52,7 +53,7 @@ class Result:
 
     @cached_property
     def leaderboard(self) -> pl.DataFrame:
-        """One row per member, best validation loss first.
+        """One row per member, best validation loss first, those that were halved last.
 
         Where there are no validation rows: by the last train loss, and without the columns for them.
         """
@@ -68,7 +69,7 @@ class Result:
         columns = ["member", "candidate", "fold", "seed", "train_loss"]
         columns += ["valid_loss", "valid_metric"] if self.validated else []
         board = chosen(self.members).join(ended, on="member").join(best.select(columns), on="member", how="left")
-        return board.sort(by, nulls_last=True)
+        return board.sort(pl.col("ended") == "halved", by, nulls_last=True)
 
     def predict(self, x: Any) -> np.ndarray:
         """Every member's outputs ``[K, N, …]`` on the rows of ``x``, in the order of ``members``.

@@ -21,7 +21,7 @@ from lockstep.errors import SpecError
 from lockstep.findings import Finding
 from lockstep.jobs.interrupt import stop_on_interrupt
 from lockstep.jobs.own import check_factory, function_of, own_weights, try_alone, understood
-from lockstep.jobs.prepare import long_schedules
+from lockstep.jobs.prepare import long_schedules, not_halved
 from lockstep.jobs.progress import progress
 from lockstep.jobs.result import Result, with_choices
 from lockstep.jobs.tensors import joined, split_rows, unpack
@@ -52,6 +52,7 @@ def train(
     seeds: int = 1,
     seed: int = 0,
     members: Any = None,
+    halve: int | None = None,
     device: str = "auto",
     executor: str = "auto",
     precision: str = "auto",
@@ -69,12 +70,13 @@ def train(
     Without ``valid``, ``folds=n`` cross-validates. ``loss`` is a name, a ``Loss`` or a function (output, target) → mean
     loss. ``optimizer`` and ``schedule`` may go by name, ``"adamw"``, with their defaults; ``schedule=None`` keeps the
     rate. Each member keeps the weights of its best epoch by validation loss (the last epoch without validation rows)
-    and stops after ``patience`` epochs without a better one. ``ema`` is the decay of a moving average of the weights,
-    which is then what is judged and kept. ``executor`` is ``eager`` (autograd), ``backprop`` (the chain rule written
-    out, for chains of layers), ``compiled`` (the same in C++, on a CPU with a compiler), ``fused`` (autograd, with the
-    families' own layers in C++), ``cudagraph`` (autograd, many steps per launch on a GPU) or ``auto``;
-    ``precision`` (of products: ``float32``, ``bfloat16``, ``tf32``), ``threads`` and ``at_once`` (networks of a stack
-    that train together) are the plan's to choose unless given.
+    and stops after ``patience`` epochs without a better one. With ``halve=3`` the best third of the candidates go on
+    after E/27, E/9 and E/3 of E epochs (for 27 candidates), by the mean of their members' best so far. ``ema`` is the
+    decay of a moving average of the weights, which is then what is judged and kept. ``executor`` is ``eager``
+    (autograd), ``backprop`` (the chain rule written out, for chains of layers), ``compiled`` (the same in C++, on a CPU
+    with a compiler), ``fused`` (autograd, with the families' own layers in C++), ``cudagraph`` (autograd, many steps
+    per launch on a GPU) or ``auto``; ``precision`` (of products: ``float32``, ``bfloat16``, ``tf32``), ``threads`` and
+    ``at_once`` (networks of a stack that train together) are the plan's to choose unless given.
 
     Raises ``SpecError`` for settings, ``DataError`` for data.
     """
@@ -86,7 +88,7 @@ def train(
     spec = settings_of(
         module, loss, optimizer, schedule,
         {"epochs": epochs, "batch_size": batch_size, "patience": patience, "clip_norm": clip_norm, "ema": ema},
-        {"folds": 1 if folds is None else folds, "seeds": seeds, "seed": seed, "members": members},
+        {"folds": 1 if folds is None else folds, "seeds": seeds, "seed": seed, "members": members, "halve": halve},
     )  # fmt: skip
     inputs, targets = rows if valid is None else joined(rows, unpack(valid, "valid"))
     population = make_population(spec, split_rows(len(rows[1]), targets, folds, spec.population))
@@ -102,7 +104,7 @@ def train(
     with on_threads(threads):
         plan = make_plan(forced, where, population, modules, resident, problem)
         trained, history, found = trained_with_display(population, modules, problem, where, plan.ways, quiet=quiet)
-    choices = with_choices(history.frame(), population.training)
+    choices = with_choices(history.frame(trained.ended), population.training)
     return Result(population.training, choices, trained, partial(loss_of, loss), found)
 
 
@@ -144,11 +146,12 @@ def trained_with_display(
             found.append(finding)
             show.finding(finding)
 
-        for finding in long_schedules(population):
+        for finding in [*long_schedules(population), *not_halved(population)]:
             notice(finding)
         trained = train_population(
-            population, modules, problem, where, ways, observers=[history, show], stop=stop, notice=notice
-        )
+            population, modules, problem, where, ways, observers=[history, show], at_rung=show.rung, stop=stop,
+            notice=notice,
+        )  # fmt: skip
     return trained, history, tuple(found)
 
 

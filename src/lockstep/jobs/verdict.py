@@ -12,10 +12,11 @@ MOST_HINTS = 3
 
 
 def verdict(
-    ranked: Sequence[Ranked], labels: Sequence[str], metric: str, *, interrupted: bool = False,
+    ranked: Sequence[Ranked], labels: Sequence[str], metric: str, *, interrupted: bool = False, halved: int = 0,
     over: Sequence[str] | None = None,
 ) -> str:  # fmt: skip
-    """What can be said of the ranking. Of one factor ``over`` are the others, over which it is averaged."""
+    """What can be said of the ranking. Of one factor ``over`` are the others, over which it is averaged; so many more
+    candidates were ``halved``."""
     best, others = ranked[0], ranked[1:]
     name = labels[best.place]
     failed = [one for one in others if not math.isfinite(one.mean)]
@@ -23,9 +24,12 @@ def verdict(
     left = [one for one in others if one not in failed]
     average = f"On average over {fmt.words(list(over))}, " if over else ""
     if not math.isfinite(best.mean):
-        return "Every candidate had networks that went to NaN or infinity, so none can be called the best."
+        who = "Every candidate that trained to the end" if halved else "Every candidate"
+        return f"{who} had networks that went to NaN or infinity, so none can be called the best."
     value = f"{fmt.metric_name(metric)} {fmt.score(metric, best.mean, digits(ranked, metric))}"
-    if not left:
+    if not others:
+        text = f"{name} is the one candidate that trained to the end ({value})."
+    elif not left:
         text = f"{average}{name} ({value}) is the only one whose networks all stayed finite."
     elif any(math.isnan(one.difference.low) for one in left):
         text = (
@@ -40,6 +44,8 @@ def verdict(
         text += f": {not_told_apart(name, value, best, left, labels)}"
     if interrupted:
         text += " The run was interrupted, so not all trained equally long."
+    if halved:
+        text += f" {halved} other{'s were' if halved > 1 else ' was'} left behind on the way, and not compared."
     return text + broken
 
 

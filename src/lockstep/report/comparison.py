@@ -9,13 +9,17 @@ from lockstep.report import format as fmt
 from lockstep.report.figures import Figures
 from lockstep.report.files import Json, RunFiles
 from lockstep.report.reading import Remark
+from lockstep.spec.names import short
 
 DRAWN = 40  # candidates in the interval chart
 
 
 def labels(run: RunFiles) -> dict[int, str]:
-    """What each compared candidate is called, by its number, the best first; empty where none were compared."""
-    return {int(one["candidate"]): fmt.label(one["label"]) for one in run.comparison.get("candidates") or []}
+    """What each candidate is called, by its number, the best first, those that were halved last; empty where none were
+    compared."""
+    found = run.comparison
+    listed = [*(found.get("candidates") or []), *(found.get("halved") or [])]
+    return {int(one["candidate"]): fmt.label(one["label"]) for one in listed}
 
 
 def shipped(run: RunFiles) -> list[Json]:
@@ -29,8 +33,8 @@ def shipped(run: RunFiles) -> list[Json]:
 def comparison(run: RunFiles, figures: Figures) -> Json | None:
     """What the template shows of the comparison; None where no candidates were compared."""
     found = run.comparison
-    ranked = found.get("candidates") or []
-    if len(ranked) < 2:
+    ranked, halved = found.get("candidates") or [], found.get("halved") or []
+    if not ranked or len(ranked) + len(halved) < 2:
         return None
     metric = str(found.get("metric") or "")
     ends = [(one["low"], one["high"]) for one in ranked if fmt.finite(one["low"]) is not None]
@@ -48,20 +52,30 @@ def comparison(run: RunFiles, figures: Figures) -> Json | None:
     if curves is not None:
         figures.tables["candidate_curves"], epochs, name = curves
         figures.charts["candidates"] = draw.curves(labels(run), epochs=epochs, metric=fmt.metric_name(name))
-    paths = list(dict.fromkeys(path for one in ranked for path in one["choices"]))
-    names = {factor["path"]: factor["name"] for factor in found.get("factors") or []}
+    paths = list(dict.fromkeys(path for one in [*ranked, *halved] for path in one["choices"]))
     return {
-        "metric": fmt.metric_name(metric),
+        "lead": lead(len(ranked), len(halved), fmt.metric_name(metric)),
         "remarks": remarks(found),
         "caution": str(found.get("caution") or ""),
         "how": str(found.get("how") or ""),
         "took": f"{fmt.plural(found.get('networks', 0), 'network')} in {fmt.plural(found.get('stacks', 1), 'stack')},"
         f" trained in {fmt.duration(found.get('seconds'))}",
         "left_out": found.get("left_out") or 0,
-        "columns": [names.get(path, path) for path in paths],
+        "columns": [short(path) for path in paths],
         "rows": [_row(one, paths, metric, places) for one in ranked],
+        "measure": str(halved[0].get("measure") or "") if halved else "",
+        "halved": [_halved(one, paths) for one in halved],
         "factors": [f"factor{place}" for place in range(len(factors))],
     }
+
+
+def lead(ranked: int, halved: int, metric: str) -> str:
+    """How many are ranked by what."""
+    if halved:
+        many = f"{ranked} of {ranked + halved} candidates trained to the end. Ranked by"
+    else:
+        many = f"{ranked} candidates by their"
+    return f"{many} out-of-fold {metric}, on the same folds and seeds."
 
 
 def remarks(found: Json) -> list[Remark]:
@@ -93,6 +107,11 @@ def _row(one: Json, paths: list[str], metric: str, places: int) -> Json:
         "worse": bool(one.get("worse")),
         "failed": one.get("failed") or 0,
     }
+
+
+def _halved(one: Json, paths: list[str]) -> Json:
+    values = [fmt.label(_value(one["choices"].get(path))) for path in paths]
+    return {"values": values, "epoch": fmt.count(one.get("epoch")), "score": fmt.number(one.get("score"))}
 
 
 def _signed(metric: str, value: float, places: int) -> str:

@@ -160,7 +160,8 @@ def _paths(run: RunFiles, members: list[Json]) -> list[Path]:
     if not {"train_loss", "valid_loss"} <= set(run.history.columns):
         return []
     planned = int(run.manifest.get("epochs") or 0)
-    best = {m.get("member"): int(m["best_epoch"]) for m in members if fmt.finite(m.get("best_epoch"))}
+    whole = [m for m in members if m.get("ended") != "halved"]
+    best = {m.get("member"): int(m["best_epoch"]) for m in whole if fmt.finite(m.get("best_epoch"))}
     finite = run.history.filter(
         pl.col("valid_loss").cast(pl.Float64).is_finite() & pl.col("train_loss").cast(pl.Float64).is_finite()
     )

@@ -1,6 +1,7 @@
 """The history of a training: one row per member and epoch."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ SCHEMA = pl.Schema(
         "grad_norm": pl.Float64(),
         "seconds": pl.Float64(),
         "partial": pl.Boolean(),
+        "ended": pl.String(),
     }
 )
 
@@ -49,16 +51,19 @@ class History:
     def __call__(self, record: "EpochRecord") -> None:
         self._parts.append(_rows(record, self._identities))
 
-    def frame(self) -> pl.DataFrame:
+    def frame(self, ended: Mapping[int, str] = MappingProxyType({})) -> pl.DataFrame:
         """One row per member and epoch in which it trained, ordered by member, then epoch.
 
         The columns of ``SCHEMA``, then ``grad_norm/<parameter>`` for each parameter (null for members without it).
+        ``ended`` says why members ended, by number, and stands in the last row of each.
         """
         if not self._parts:
             return pl.DataFrame(schema=SCHEMA)
         # Joined so far and kept so: a frame per checkpoint then costs what is new, not the whole past again.
         self._parts = [pl.concat(self._parts, how="diagonal")]
-        return self._parts[0].sort("member", "epoch", maintain_order=True)
+        frame = self._parts[0].sort("member", "epoch", maintain_order=True)
+        why = pl.col("member").replace_strict(dict(ended), default=None, return_dtype=pl.String)
+        return frame.with_columns(ended=pl.when(pl.col("member").is_last_distinct()).then(why))
 
 
 def _rows(record: "EpochRecord", identities: Mapping[int, Identity]) -> pl.DataFrame:
@@ -78,6 +83,7 @@ def _rows(record: "EpochRecord", identities: Mapping[int, Identity]) -> pl.DataF
         "grad_norm": record.grad_norm,
         "seconds": np.full(size, record.seconds),
         "partial": np.full(size, record.partial),
+        "ended": [None] * size,
     }
     layers = {
         f"grad_norm/{name}": np.ascontiguousarray(record.layer_grad_norms[:, i]) for i, name in enumerate(record.layers)

@@ -40,6 +40,11 @@ def _with_differences(name: str, piece: Frozen, namesakes: list[Any]) -> str:
     return f"{name}({', '.join(differing)})" if differing else name
 
 
+def short(path: str) -> str:
+    """What a setting is called: ``"optimizer"``, ``"lr"``."""
+    return path.removesuffix(".name").rpartition(".")[2]
+
+
 def say(value: Any) -> str:
     """A value as a reader would write it: ``0.001``, ``256x256``, ``none``, ``adamw``."""
     match value:

@@ -94,6 +94,9 @@ class Population(Frozen):
     ``folds=1`` is one holdout of ``valid_size``. Seeds are ``seed``, ``seed + 1``, …. ``members`` trains just those of
     the population, each as it would be trained among all. ``bagging`` gives each fold and seed a bootstrap sample of
     the fold's training rows, as many drawn with replacement (Breiman 1996).
+    With ``halve`` η the best 1/η of the C candidates go on after each of E/η^s, …, E/η of the E epochs, s = ⌊log_η C⌋
+    (successive halving, Jamieson and Talwalkar 2016): by the mean over folds and seeds of what is monitored, at each
+    member's best so far; without validation rows, of the loss that it trains on. Chosen ``members`` train to the end.
     """
 
     fixed: ClassVar[Mapping[str, str]] = {"*": "they are compared on the same folds and seeds"}
@@ -103,6 +106,7 @@ class Population(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**32)
     valid_size: float = Field(default=0.2, gt=0, lt=1)
     members: Integers | None = None
+    halve: int | None = Field(default=None, ge=2)
     bagging: bool = False
 
 
