@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from lockstep.engine.halving import Standing, count_of_halvings, finalists, rungs, survivors
 from lockstep.engine.loop import Problem
+from lockstep.engine.memory import Needs
+from lockstep.engine.plan import held_together
 from lockstep.engine.population import Population as Members
 from lockstep.engine.population import make_population
 from lockstep.engine.records import EpochRecord, Rung
@@ -311,6 +313,19 @@ def test_what_is_kept_after_any_epoch_holds_every_member_that_has_begun(rng: Rng
     for record, kept in zip(case.records, case.kept, strict=True):
         assert set(record.members.tolist()) <= set(kept)
     assert len(case.kept[-1]) == 16
+
+
+def test_while_a_stack_trains_all_that_the_networks_of_every_stack_hold_counts(rng: Rng) -> None:
+    one, two = (Needs(*rng.integers(1, 1000, 5).tolist()) for _ in range(2))
+    halved_one, none, halved_two = held_together([one, None, two], [range(3), range(9), range(5)])
+    assert none is None
+    assert halved_one is not None
+    assert halved_two is not None
+    for at_once in (1, 2, 3):
+        busy = max(one.passing * at_once, one.judging)
+        everything = one.shared + 3 * (one.kept + one.holds) + 5 * two.holds + busy
+        assert halved_one.of(at_once, 3) == everything
+    assert halved_two.of(5, 5) == two.of(5, 5) + 3 * one.holds
 
 
 @pytest.mark.parametrize(

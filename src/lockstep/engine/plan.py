@@ -80,6 +80,7 @@ def make_plan(
         own, ours = [modules[position] for position in group], [members[position] for position in group]
         found.append(way_of(forced, precision, own, ours, problem(ours)))
         each.append(needs_of(own, ours, replace(problem(ours), executor=found[-1][0], precision=precision)))
+    each = held_together(each, groups) if population.rungs else each
     left = machine.memory_left(device)
     at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
@@ -137,6 +138,15 @@ def precision_for(wanted: str, device: torch.device, module: nn.Module) -> tuple
         raise SpecError(f"precision=tf32 needs a GPU of NVIDIA's, however: {device.type}. Take precision=float32.")
     slow = "" if machine.has_bfloat16(device) else ", though it is slow here: no instruction has such products"
     return wanted, f"asked for{slow if wanted == 'bfloat16' else ''}; weights, sums and statistics stay float32"
+
+
+def held_together(each: Sequence[Needs | None], groups: Sequence[Sequence[int]]) -> list[Needs | None]:
+    """What stacks need whose candidates are halved: every network of each is held from rung to rung."""
+    held = [need.holds * len(group) if need else 0 for need, group in zip(each, groups, strict=True)]
+    return [
+        need and replace(need, shared=need.shared + sum(held) - own, kept=need.kept + need.holds, holds=0)
+        for need, own in zip(each, held, strict=True)
+    ]
 
 
 def at_once_for(forced: int | None, needs: Needs | None, networks: int, left: int | None) -> int:
