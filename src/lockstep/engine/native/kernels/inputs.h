@@ -52,6 +52,14 @@ static void scale_numbers(const Formula& f, const Real* __restrict x, const Real
     }
 }
 
+// From memory, while another row is worked on; rows of a table are short.
+static void ask_for(const Formula& f, long member, int64_t row) {
+    if (f.kind != WHOLE && f.kind != BYTES && f.kind != PIXELS) return;
+    const long each = f.kind == BYTES ? 1 : sizeof(Real);
+    const char* x = static_cast<const char*>(f.rows[member]) + row * f.apart * each;
+    for (long j = 0; j < f.width * each; j += 64) __builtin_prefetch(x + j);
+}
+
 static void fill(const Inputs& inputs, const Formula& f, long member, int64_t row, Real* features) {
     Real* y = features + f.start;
     const uint8_t* bytes = static_cast<const uint8_t*>(f.rows[member]) + row * f.apart;

@@ -316,6 +316,21 @@ static void by_columns(const Layer& l, const Real* x, Real* y, const Now& now, F
 
 // ------------------------------------------------------------------------------------------------------- there and back
 
+// Whether a layer may write its output over its input: neither it nor the layer below asks for that on the way back.
+static bool writes_over(const Layer& below, const Layer& l) {
+    const bool of_output = l.kind == ACTIVATION && (l.function == RELU || l.function == SIGMOID || l.function == TANH);
+    if (l.kind == LINEAR || l.kind == AFFINE || (l.kind == ACTIVATION && !of_output)) return false;
+    switch (below.kind) {
+        case LINEAR:
+        case AFFINE:
+        case DROPOUT:
+        case SCALE:
+        case SHIFT: return true;
+        case ACTIVATION: return below.function == RELU && l.kind == DROPOUT;  // asks what is positive where δ is not 0
+    }
+    return false;
+}
+
 // How many numbers a layer keeps for the way back beside its output, for n rows.
 static long kept_by(const Layer& l, long n) {
     switch (l.kind) {

@@ -121,7 +121,10 @@ static void transpose(long M, long N, const Real* A, long lda, Real* T, long ldt
         for (int r = 0; r < L; r++) rows[r] = load(A + (i + r) * lda + j);
         transpose_square(rows);
 #pragma GCC unroll 16
-        for (int r = 0; r < L; r++) store(T + (j + r) * ldt + i, rows[r]);
+        for (int r = 0; r < L; r++) {
+            store(T + (j + r) * ldt + i, rows[r]);
+            __builtin_prefetch(T + (j + r) * ldt + i + 2 * L, 1);
+        }
     };
     for (long strip = 0; strip < N; strip += STRIP)
         for (long i = 0; i < M; i += L)

@@ -57,13 +57,15 @@ struct Evaluation {
 // What it takes to bring a batch of a member there and back.
 struct Desk {
     Numbers input, delta, below, turned, grads, squares;
-    std::vector<Numbers> outputs, kept;
+    std::vector<Numbers> made, kept;
+    std::vector<Real*> outputs;  // of each layer; some over others
 
     explicit Desk(const Program& p) : input(p.batch * padded(p.features)), grads(p.size) {
         long widest = padded(p.features), matrix = 0;
         for (long i = 0; i < p.layers; i++) {
             const Layer& l = p.layer[i];
-            outputs.emplace_back(p.batch * padded(l.out));
+            if (i == 0 || !writes_over(p.layer[i - 1], l)) made.emplace_back(p.batch * padded(l.out));
+            outputs.push_back(made.back());
             kept.emplace_back(kept_by(l, p.batch));
             widest = std::max(widest, padded(l.out));
             if (l.kind == LINEAR && !l.lowest) matrix = std::max(matrix, l.out * padded(l.in));
@@ -90,6 +92,8 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
     const Range own = now.rows();
     for (long b = own.begin; b < own.end; b++) {
         Real* features = desk.input + b * ld;
+        for (long i = 0; b + 1 < own.end && i < p.inputs->formulas; i++)
+            ask_for(p.inputs->formula[i], now.member, rows[b + 1]);
         for (long i = 0; i < p.inputs->formulas; i++) fill(*p.inputs, p.inputs->formula[i], now.member, rows[b], features);
         for (long i = 0; i < p.embeddings; i++) {
             const Embedding& e = p.embedding[i];
