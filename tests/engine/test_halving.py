@@ -21,7 +21,7 @@ from lockstep.engine.population import Population as Members
 from lockstep.engine.population import make_population
 from lockstep.engine.records import EpochRecord, Rung
 from lockstep.engine.step import Resident
-from lockstep.engine.train import Trained, make_modules, train_population
+from lockstep.engine.train import Trained, Way, make_modules, train_population
 from lockstep.errors import SpecError
 from lockstep.network.losses import LOSSES
 from lockstep.spec import SGD, AdamW, Constant, Loss, Population, Training, TrainSpec, Vary
@@ -132,6 +132,7 @@ class Case:
             population=Population(seeds=1, halve=halve),
         )
         self.make = make or (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
+        self.ways: list[Way] | None = None
         self.records: list[EpochRecord] = []
         self.rungs: list[Rung] = []
         self.kept: list[dict[int, str]] = []
@@ -151,8 +152,8 @@ class Case:
             self.kept.append(dict(now))
 
         trained = train_population(
-            population, modules, lambda _: problem, CPU, observers=[self.records.append], at_rung=self.rungs.append,
-            stop=stop, keep=keep, notice=lambda _: None,
+            population, modules, lambda _: problem, CPU, self.ways, observers=[self.records.append],
+            at_rung=self.rungs.append, stop=stop, keep=keep, notice=lambda _: None,
         )  # fmt: skip
         return population, trained
 
@@ -196,16 +197,17 @@ def branching() -> Callable[[], nn.Module]:
     return Branching
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_candidates_are_ranked_across_stacks_by_their_members_best_so_far(rng: Rng, apart: bool) -> None:
-    case = Case(rng, make=branching() if apart else None)
+@pytest.mark.parametrize(("how", "stacks"), [("whole", 2), ("in parts", 6), ("apart", 16)])
+def test_candidates_are_ranked_across_stacks_by_their_members_best_so_far(rng: Rng, how: str, stacks: int) -> None:
+    case = Case(rng, make=branching() if how == "apart" else None)
+    case.ways = [Way("eager", "float32", 3)] * 2 if how == "in parts" else None
     population, _ = case.train(halve=None)
     assert not case.rungs
     rungs = ((1, 4), (2, 2), (4, 1))
     expected = case.expected(population, rungs)
     population, trained = case.train()
     assert population.rungs == rungs
-    assert len(trained.stacks) == (16 if apart else 2)
+    assert len(trained.stacks) == stacks
     assert [list(rung.going) for rung in case.rungs] == expected
     assert [(rung.epoch, rung.candidates) for rung in case.rungs] == [(1, 8), (2, 4), (4, 2)]
     ends = ended(population, trained)
