@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from lockstep.engine.forward import Lifted, by_torch
-from lockstep.engine.native import NoLibrary, library, native_outputs
+from lockstep.engine.native import NoLibrary, by_made_layers, library, native_outputs
 from lockstep.engine.stack import lift
 from lockstep.network.build import build
+from lockstep.network.layers.recurrent import Recurrent
 from lockstep.network.preprocess.images import ImageShape
 from lockstep.network.preprocess.table import TableShape
 from lockstep.spec import FitSpec
@@ -83,3 +84,23 @@ def test_what_is_no_chain_is_asked_by_torch(rng: Rng) -> None:
     modules = [Around().eval() for _ in range(2)]
     assert native_outputs(lift(modules, CPU), (x,)) is None
     np.testing.assert_allclose(Lifted(modules, CPU).outputs([x])[0], modules[0](x).detach().numpy(), rtol=1e-5)
+
+
+def test_layers_that_have_kernels_are_asked_by_them_where_they_are_made(
+    rng: Rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class States(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells = Recurrent("gru", 3, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.cells(x, torch.ones(x.shape[:2], dtype=torch.bool))[1]
+
+    stack, x = lift([States().eval() for _ in range(2)], CPU), torch.from_numpy(rng.normal(size=(5, 7, 3))).float()
+    library(torch.float32, "parts")
+    fused = by_made_layers(stack)
+    assert fused is not stack
+    torch.testing.assert_close(by_torch(fused)((x,)), by_torch(stack)((x,)), rtol=1e-4, atol=1e-5)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert by_made_layers(stack) is stack

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lockstep.engine.native import native_outputs
+from lockstep.engine.native import by_made_layers, native_outputs
 from lockstep.engine.population import Rows
 from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors, lift_groups
@@ -70,7 +70,7 @@ class Lifted:
         """
         placed = tuple(as_input(x, self._like, self._device) for x in inputs)
         if not self._ways:
-            self._ways = [native_outputs(stack, placed) or by_torch(stack) for stack, _ in self._stacks]
+            self._ways = [native_outputs(stack, placed) or by_torch(by_made_layers(stack)) for stack, _ in self._stacks]
         outputs: dict[int, NDArray[Any]] = {}
         for (_, positions), way in zip(self._stacks, self._ways, strict=True):
             outputs |= dict(zip(positions, way(placed).cpu().numpy(), strict=True))

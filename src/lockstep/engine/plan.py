@@ -1,5 +1,6 @@
 """The plan: how a run is executed, each choice with its reason."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from lockstep.errors import SpecError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "tf32")
 COMPILING = 4.0  # seconds that a compiler takes for the kernels
+FUNCTORCH = 90_000_000  # bytes
 TRIED = 8  # networks of a stack, to see how long a step takes
 SPARE = 0.8  # of the memory that is left: what is worked out is 20 % wrong at most, and others want some too
 
@@ -70,9 +72,12 @@ def make_plan(
     modules: Sequence[nn.Module],
     data: Resident,
     problem: Callable[[Sequence[Member]], Problem],
+    *,
+    afterwards: int = 0,
 ) -> Plan:
-    """How these modules are trained on this machine. Raises ``SpecError`` for what cannot train them."""
-    members, before = population.training, machine.memory_held()
+    """How these modules are trained on this machine. ``afterwards`` are the bytes that a CPU holds once they are
+    trained, for measuring and a report. Raises ``SpecError`` for what cannot train them."""
+    members, before, transforms = population.training, machine.memory_held(), "torch._dynamo" in sys.modules
     groups = stackable(modules, [kinds(member) for member in members])
     precision, why = precision_for(forced.precision, device, modules[0])
     found, each = [], []
@@ -83,6 +88,10 @@ def make_plan(
     each = held_together(each, groups) if population.rungs else each
     left = machine.memory_left(device)
     at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
+    to_train = max(need.of(k, len(group)) if need else 0 for need, k, group in zip(each, at_once, groups, strict=True))
+    if not transforms and "torch._dynamo" in sys.modules:  # what torch.func.grad loads when it is first called
+        before += FUNCTORCH
+    held = stored(data) if device.type == "cuda" else before
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
     choices = (
         Choice("device", device.type, why_device(forced.device, device)),
@@ -100,7 +109,7 @@ def make_plan(
             "full batches that fit the smallest fold; what is left over comes in another epoch's shuffle",
         ),
         *halvings(population),
-        memory_choice(device, stored(data) if device.type == "cuda" else before, each, at_once, groups, left),
+        memory_choice(device, held, to_train, 0 if device.type == "cuda" else afterwards, left),
     )  # fmt: skip
     ways = tuple(Way(executor, precision, count) for (executor, _), count in zip(found, at_once, strict=True))
     return Plan(choices, ways)
@@ -164,15 +173,13 @@ def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Sequen
         yield Choice("at once", ", ".join(f"{count} of {total}" for count, total in cut), why)
 
 
-def memory_choice(
-    device: torch.device, held: int, each: Sequence[Needs | None], at_once: Sequence[int],
-    groups: Sequence[Sequence[int]], left: int | None,
-) -> Choice:  # fmt: skip
+def memory_choice(device: torch.device, held: int, to_train: int, afterwards: int, left: int | None) -> Choice:
     """What the device's memory holds at most: on a CPU of the whole process, for that is what counts there."""
-    most = max(need.of(k, len(group)) if need else 0 for need, k, group in zip(each, at_once, groups, strict=True))
     what = "the rows" if device.type == "cuda" else "this process with its libraries and rows"
+    then = f" or {in_words(afterwards)} to measure and report" if afterwards > to_train else ""
     free = "" if left is None else f"; {in_words(left)} are free"
-    return Choice("memory", in_words(held + most), f"at most: {in_words(held)} {what}, {in_words(most)} to train{free}")
+    how = f"at most: {in_words(held)} {what}, {in_words(to_train)} to train{then}{free}"
+    return Choice("memory", in_words(held + max(to_train, afterwards)), how)
 
 
 def executor_choices(found: Sequence[tuple[str, str]]) -> list[Choice]:

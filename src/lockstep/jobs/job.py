@@ -23,6 +23,8 @@ from lockstep.network.heads import loss_for
 from lockstep.network.losses import LOSSES
 from lockstep.spec import FitSpec
 
+AFTERWARDS = 150_000_000  # bytes, as seen: what measuring and drawing the report take, whatever the data
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -78,7 +80,7 @@ def make_job(prepared: Prepared, forced: Forced) -> Job:
         )  # fmt: skip
         return Problem(resident, LOSSES[loss], loss, numbers, executor=forced.executor)
 
-    plan = make_plan(forced, device, population, networks, resident, problem)
+    plan = make_plan(forced, device, population, networks, resident, problem, afterwards=AFTERWARDS)
     return Job(prepared, population, losses, problem, device, networks, plan)
 
 

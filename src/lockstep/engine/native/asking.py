@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.engine.native.forms import fused_stack, no_kernels
 from lockstep.engine.native.program import chain_of, refusal
 from lockstep.engine.native.runner import Kernels
 from lockstep.engine.native.toolchain import NoLibrary, is_made
@@ -30,6 +31,12 @@ def native_outputs(stack: Stack, inputs: Sequence[Tensor]) -> Outputs | None:
         return torch.stack(kernels.outputs(stack.params, stack.buffers, [np.arange(N)] * K))
 
     return outputs
+
+
+def by_made_layers(stack: Stack) -> Stack:
+    """``stack`` with the layers in it that have kernels run by them, where these are made."""
+    on_cpu = stack.params.device.type == "cpu"
+    return fused_stack(stack) if on_cpu and no_kernels(stack.originals[0], made) is None else stack
 
 
 def made(dtype: torch.dtype, source: str) -> None:
