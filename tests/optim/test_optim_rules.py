@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lockstep.optim import Rule, averaging, clip_factors, epoch_momenta, epoch_rates, rule_for, sparing
+from lockstep.optim import Rule, averaging, clip_factors, epoch_momenta, epoch_rates, rule_for, rules, sparing
 from lockstep.spec import (
     SGD,
     Adam,
@@ -193,6 +193,21 @@ def test_the_average_beside_the_weights_is_torchs_averaged_model(case: str, rng:
             average.update_parameters(module)
         torch.testing.assert_close(moved[k], own.detach(), rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(moments["average"][k], next(average.parameters()).detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", [case for case, (kind, _) in CASES.items() if kind in (Adam, AdamW)])
+def test_the_passes_of_a_gpu_move_members_as_torchs_kernel_for_a_cpu_does(
+    case: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, given = CASES[case]
+    specs = [draw(kind, rng, **given) for _ in range(K)]
+    specs[0] = specs[0].model_copy(update={"lr": 0.0})
+    begin = drawn(rng)
+    by_kernel, kept = moved_by(rule_for(specs[0]), specs, *begin)
+    monkeypatch.setattr(rules, "numbers_at_hand", lambda _: False)
+    by_passes, kept_too = moved_by(rule_for(specs[0]), specs, *begin)
+    torch.testing.assert_close(by_kernel, by_passes, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(kept, kept_too, rtol=1e-12, atol=1e-12)
 
 
 def drawn(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ factors of ``S`` steps, in float64 on the host as ``torch.optim`` does in Python
 of one step to ``[K, P]`` tensors in place. What changes from step to step is thus data, and the update never branches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from lockstep.spec import SGD, Adam, AdamW, Optimizer, RMSprop
 
 Numbers = dict[str, Tensor]
+_LONG_AGO = torch.tensor(1e30)  # steps
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Rule:
     ``moments`` names its state tensors, each ``[K, P]`` and zero at the start. ``coefficients(numbers, rates, taken)``
     takes ``numbers`` ``[K]`` (or ``[S, K]``, for one that a schedule moves), ``rates`` ``[S, K]`` and the count of
     steps already taken, all float64, and returns ``[S, K]`` tensors. ``update(params, grads, moments, factors)``
-    changes ``params`` and ``moments`` in place; ``factors`` are ``[K, 1]``, and ``decay`` may be ``[K, P]``.
+    changes ``params`` and ``moments`` in place, and ``grads``, which are of no use after it; ``factors`` are
+    ``[K, 1]``, and ``decay`` may be ``[K, P]``.
     ``kind`` says which rule it is, ``decayed`` ``[P]`` where it has weight decay (None: everywhere), for those who
     update by themselves.
     """
@@ -90,18 +92,16 @@ def _sgd_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
 
 def _sgd_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
     """``v ← μv + g``, ``θ ← θ − ηv`` with weight decay in the gradient."""
-    grads = grads + factors["decay"] * params
-    velocity = moments["velocity"]
-    velocity.mul_(factors["momentum"]).add_(grads.mul_(factors["fresh"]))
-    params.sub_(factors["lr"] * velocity)
+    grads.addcmul_(params, factors["decay"])
+    velocity = moments["velocity"].mul_(factors["momentum"]).addcmul_(grads, factors["fresh"])
+    params.addcmul_(velocity, factors["lr"], value=-1)
 
 
 def _nesterov_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
     """``v ← μv + g``, ``θ ← θ − η(g + μv)``."""
-    grads = grads + factors["decay"] * params
-    velocity = moments["velocity"]
-    velocity.mul_(factors["momentum"]).add_(grads)
-    params.sub_(grads.add_(factors["momentum"] * velocity).mul_(factors["lr"]))
+    grads.addcmul_(params, factors["decay"])
+    velocity = moments["velocity"].mul_(factors["momentum"]).add_(grads)
+    params.addcmul_(grads.addcmul_(velocity, factors["momentum"]), factors["lr"], value=-1)
 
 
 def _rmsprop_coefficients(numbers: Numbers, rates: Tensor, _taken: int) -> Numbers:
@@ -117,15 +117,15 @@ def _rmsprop_coefficients(numbers: Numbers, rates: Tensor, _taken: int) -> Numbe
 
 def _rmsprop_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
     """``v ← αv + (1−α)g²``, ``u ← μu + g/(√v + ε)``, ``θ ← θ − ηu``; centred, ``v`` less the square of the mean."""
-    grads = grads + factors["decay"] * params
+    grads.addcmul_(params, factors["decay"])
     square, velocity, mean = moments["square"], moments["velocity"], moments.get("mean")
-    square.mul_(factors["alpha"]).add_((grads * grads).mul_(factors["fresh"]))
+    square.lerp_(grads * grads, factors["fresh"])
     spread = square
     if mean is not None:
         mean.lerp_(grads, factors["fresh"])
-        spread = square - mean * mean
+        spread = torch.addcmul(square, mean, mean, value=-1)
     velocity.mul_(factors["momentum"]).add_(grads.div_(spread.sqrt().add_(factors["eps"])))
-    params.sub_(factors["lr"] * velocity)
+    params.addcmul_(velocity, factors["lr"], value=-1)
 
 
 def _adam_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
@@ -148,7 +148,7 @@ def _adamw_coefficients(numbers: Numbers, rates: Tensor, taken: int) -> Numbers:
 
 def _adam_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
     """Adam with weight decay, if any, in the gradient."""
-    _adam_step(params, grads + factors["decay"] * params, moments, factors)
+    _adam_step(params, grads.addcmul_(params, factors["decay"]), moments, factors)
 
 
 def _adamw_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
@@ -158,9 +158,30 @@ def _adamw_update(params: Tensor, grads: Tensor, moments: Numbers, factors: Numb
 
 
 def _adam_step(params: Tensor, grads: Tensor, moments: Numbers, factors: Numbers) -> None:
-    """``m ← β₁m + (1−β₁)g``, ``v ← β₂v + (1−β₂)g²``, ``θ ← θ − η m̂/(√v̂ + ε)``, hats as in Kingma and Ba 2015."""
+    """``m ← β₁m + (1−β₁)g``, ``v ← β₂v + (1−β₂)g²``, ``θ ← θ − η m̂/(√v̂ + ε)``, hats as in Kingma and Ba 2015, whose
+    ``√v̂ = √v/√(1−β₂ᵗ)`` goes into the rate and ``ε`` here, as it does there (section 2)."""
     mean, square = moments["mean"], moments["square"]
+    rate, eps = factors["step_size"] / factors["unbias"], factors["eps"] / factors["unbias"]
+    if numbers_at_hand(params):
+        numbers = (x.flatten().tolist() for x in (factors["fresh1"], factors["fresh2"], rate, eps))
+        _in_one_pass(zip(params, grads, mean, square, strict=True), zip(*numbers, strict=True))
+        return
     mean.lerp_(grads, factors["fresh1"])
-    square.mul_(factors["beta2"]).add_((grads * grads).mul_(factors["fresh2"]))
-    scale = square.sqrt().mul_(factors["unbias"]).add_(factors["eps"])
-    params.sub_(scale.reciprocal_().mul_(mean).mul_(factors["step_size"]))
+    square.lerp_(grads.square_(), factors["fresh2"])
+    scale = torch.sqrt(square, out=grads).add_(eps)
+    params.addcmul_(mean.div(scale), rate, value=-1)
+
+
+def numbers_at_hand(params: Tensor) -> bool:
+    """Whether Python may read a step's numbers: on a GPU it would wait for them, and in a recording they stay."""
+    return params.device.type == "cpu"
+
+
+def _in_one_pass(rows: Iterable[tuple[Tensor, ...]], numbers: Iterable[tuple[float, ...]]) -> None:
+    """The same by torch's kernel of ``Adam(fused=True)``, which reads and writes a member's memory once: half the time
+    of the passes above. It is told that training began long ago, for the bias of the moments is in its numbers."""
+    for (param, grad, mean, square), (fresh1, fresh2, rate, eps) in zip(rows, numbers, strict=True):
+        torch._fused_adam_(
+            [param], [grad], [mean], [square], [], [_LONG_AGO], lr=rate, beta1=1 - fresh1, beta2=1 - fresh2,
+            weight_decay=0.0, eps=eps, amsgrad=False, maximize=False,
+        )  # fmt: skip
