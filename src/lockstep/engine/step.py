@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from lockstep.engine.population import Rows
 from lockstep.engine.refusals import in_stack
@@ -60,7 +61,7 @@ class Tables:
     clip: Tensor
 
     def of_step(self, s: int) -> Numbers:
-        factors = {name: row[:, None] for name, row in zip(self.names, self.factors[s].unbind(0), strict=True)}
+        factors = dict(zip(self.names, self.factors[s].unsqueeze(-1).unbind(0), strict=True))
         return Numbers(self.loss, self.keys[s], factors, self.clip)
 
     def part(self, steps: slice) -> "Tables":
@@ -101,8 +102,9 @@ def make_step(stack: Stack, data: Resident, gradients: Gradients, rule: Rule) ->
                 state.params, state.buffers, numbers.keys, inputs, target, numbers.loss
             )
         with torch.no_grad():
-            norms = torch.stack([part.norm(dim=1) for part in flat.split(stack.layout.sizes, dim=1)], dim=1)
-            flat.mul_(clip_factors(norms.norm(dim=1), numbers.clip)[:, None])
+            parts = flat.split(stack.layout.sizes, dim=1)
+            norms = torch.stack([vector_norm(part, dim=1) for part in parts], dim=1)
+            flat.mul_(clip_factors(vector_norm(norms, dim=1), numbers.clip)[:, None])
             rule.update(state.params, flat, state.moments, numbers.factors)
         return losses, norms
 

@@ -60,7 +60,7 @@ def positive(z: Tensor) -> Tensor:
 
 def relu() -> Pair:
     """``max(0, z)``; ``f′ = [z > 0]``, which is ``[h > 0]``."""
-    return lambda z: (h := F.relu(z), h), positive
+    return lambda z: (h := z.relu(), h), torch.sign
 
 
 def leaky_relu(a: float) -> Pair:

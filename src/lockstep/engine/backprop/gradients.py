@@ -1,5 +1,7 @@
 """The algorithm: forward through the layers with a cache, then δ down through them, each leaving its gradients."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -7,32 +9,41 @@ from lockstep.engine.backprop.dropout import Dropout
 from lockstep.engine.backprop.layer import Pass, Tensors, parameters_of
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS
 from lockstep.engine.backprop.network import Written
+from lockstep.engine.backprop.norms import together
 from lockstep.engine.stack import Stack
 from lockstep.engine.step import Gradients
 
 
 def written_gradients(stack: Stack, network: Written, loss: str) -> Gradients:
-    """The gradients of a stack by the chain rule, for a loss of ``LOSSES_AND_DELTAS``."""
+    """The gradients of a stack by the chain rule, for a loss of ``LOSSES_AND_DELTAS``. They lie in one tensor, which
+    the next call writes anew."""
     loss_and_delta = LOSSES_AND_DELTAS[loss]
     front = network.preprocessing
     features = front.forward(stack.train_form.get_submodule(front.name)) if front else None
 
-    layers = [layer for layer in network.layers if not (isinstance(layer, Dropout) and layer.idle(stack.buffers))]
+    used = [layer for layer in network.layers if not (isinstance(layer, Dropout) and layer.idle(stack.buffers))]
+    layers = together(used)
     learning = [depth for depth, layer in enumerate(layers) if parameters_of(layer)]
     lowest = 0 if front and front.embeddings else learning[0]  # below it, nothing asks for δ
     set_by = {name for layer in layers for name in parameters_of(layer)}
     added_to = [name for name in stack.layout.names if name not in set_by]  # embeddings, and what is never called
 
+    weights_of = lru_cache(maxsize=1)(stack.layout.views)  # the parameters are one tensor, step after step
+
+    @lru_cache(maxsize=1)
+    def gradients_for(members: int) -> tuple[Tensor, Tensors]:
+        flat = stack.params.new_empty(members, stack.layout.total)
+        return flat, stack.layout.views(flat)
+
     @torch.no_grad()
     def gradients(
         params: Tensor, buffers: Tensors, keys: Tensor, inputs: tuple[Tensor, ...], target: Tensor, numbers: Tensors
     ) -> tuple[Tensor, Tensor, Tensors]:
-        flat = torch.empty_like(params)
-        grads = stack.layout.views(flat)
+        flat, grads = gradients_for(len(params))
         for name in added_to:
             grads[name].zero_()
         now = Pass(
-            weights=stack.layout.views(params) | buffers,
+            weights=weights_of(params) | buffers,
             became=dict(buffers),
             grads=grads,
             keys=dict(zip(stack.dropouts, keys.unbind(1), strict=True)),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
@@ -21,9 +22,13 @@ class Pass:
     grads: Tensors
     keys: Tensors
 
-    def row(self, name: str) -> Tensor:
+    def row(self, name: str | None) -> Tensor:
         """A tensor ``[K, H]`` as ``[K, 1, H]``, to meet a batch."""
-        return self.weights[name].unsqueeze(1)
+        return self.weights[name].unsqueeze(1)  # type: ignore[index]
+
+    def total(self, x: Tensor, name: str | None) -> Tensor:
+        """``Σ_B x``, ``[K, H]``, which is the gradient of ``name`` and is left where that belongs, if it is trained."""
+        return torch.sum(x, 1, out=self.grads.get(name))  # type: ignore[arg-type]
 
 
 class Layer(Protocol):

@@ -30,7 +30,7 @@ class Linear:
         if self.weight in now.grads:
             torch.bmm(delta.mT, h, out=now.grads[self.weight])
         if self.bias in now.grads:
-            torch.sum(delta, 1, out=now.grads[self.bias])
+            now.total(delta, self.bias)
         return delta if self.lowest else torch.bmm(delta, now.weights[self.weight])
 
 

@@ -2,6 +2,7 @@
 (loss ``[K]``, ``δ = ∂L/∂output``). Each is its namesake in ``lockstep.network.losses``, differentiated."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +23,9 @@ def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> tuple[Ten
     B, C = output.shape[1:]
     weights, smoothing = numbers.get("class_weights"), numbers.get("label_smoothing")
     log_p = output.log_softmax(-1)
-    if weights is None:
-        true = others = torch.full_like(log_p[..., :1], 1 / B)
-    else:
+    true: Any = 1 / B
+    others: Any = 1 / B
+    if weights is not None:
         w_true = weights.gather(1, target)
         total = w_true.sum(1)[:, None, None]
         true, others = w_true[..., None] / total, weights[:, None] / total
@@ -32,7 +33,8 @@ def cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> tuple[Ten
     if smoothing is not None:
         e = smoothing[:, None, None]
         a = (1 - e) * a + e / C * others
-    return -(a * log_p).sum((1, 2)), log_p.exp().mul_(a.sum(-1, keepdim=True)).sub_(a)
+    share = 1 / B if weights is None else a.sum(-1, keepdim=True)
+    return -(a * log_p).sum((1, 2)), log_p.exp().mul_(share).sub_(a)
 
 
 def binary_cross_entropy(output: Tensor, target: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,13 @@ The way back is the same for all: each output depends on every number that its m
 ``g = γ ⊙ δ`` and means over those same numbers, ``δ_below = (g − mean(g) − x̂ ⊙ mean(g ⊙ x̂))/√(var + ε)``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lockstep.engine.backprop.layer import Pass
+from lockstep.engine.backprop.layer import Layer, Pass
 
 Kept = tuple[Tensor, Tensor]
 
@@ -30,10 +31,8 @@ class Affine:
         return x_hat, x_hat
 
     def backward(self, delta: Tensor, x_hat: Tensor, now: Pass) -> Tensor:
-        if self.bias in now.grads:
-            torch.sum(delta, 1, out=now.grads[self.bias])
-        if self.weight in now.grads:
-            torch.sum(delta * x_hat, 1, out=now.grads[self.weight])
+        now.total(delta, self.bias)
+        now.total(delta * x_hat, self.weight)
         return delta if self.weight is None else delta.mul_(now.row(self.weight))
 
 
@@ -41,31 +40,41 @@ class Affine:
 class BatchNorm:
     """Over the batch, ``[K, B, H]`` → the same, with its running statistics moved on:
     ``running ← (1 − m) running + m batch``, the variance that of a sample (``B − 1``). Keeps ``x̂``, ``1/√(var + ε)``.
+
+    With its affine part, ``h = γ ⊙ x̂ + β``, the sums over the batch serve twice: ``dβ = Σ_B δ``, ``dγ = Σ_B δ ⊙ x̂``,
+    ``δ_below = γ ⊙ (δ − dβ/B − x̂ ⊙ dγ/B)/√(var + ε)``.
     """
 
     name: str
     eps: float
     momentum: float
     tracked: bool
+    weight: str | None = None
+    bias: str | None = None
 
     def forward(self, z: Tensor, now: Pass) -> tuple[Tensor, Kept]:
         B = z.shape[1]
         if B == 1:
             raise ValueError("Expected more than 1 value per channel when training")
-        mean = z.mean(1, keepdim=True)
-        centred = z - mean
-        var = centred.square().mean(1, keepdim=True)
+        mean = z.mean(1)
+        centred = z - mean.unsqueeze(1)
+        var = (centred * centred).mean(1)
         if self.tracked:
-            self._track("running_mean", mean.squeeze(1), now)
-            self._track("running_var", var.squeeze(1) * (B / (B - 1)), now)
+            self._track("running_mean", mean, now)
+            self._track("running_var", var * (B / (B - 1)), now)
             count = f"{self.name}.num_batches_tracked"
             now.became[count] = now.weights[count] + 1
-        rstd = (var + self.eps).rsqrt_()
+        rstd = var.add_(self.eps).rsqrt_().unsqueeze(1)
         x_hat = centred.mul_(rstd)
-        return x_hat, (x_hat, rstd)
+        h = x_hat if self.weight is None else torch.addcmul(now.row(self.bias), x_hat, now.row(self.weight))
+        return h, (x_hat, rstd)
 
-    def backward(self, delta: Tensor, kept: Kept, now: Pass) -> Tensor:  # noqa: ARG002
-        return through_norm(delta, *kept, over=1)
+    def backward(self, delta: Tensor, kept: Kept, now: Pass) -> Tensor:
+        x_hat, rstd = kept
+        B = delta.shape[1]
+        d_bias, d_weight = now.total(delta, self.bias), now.total(delta * x_hat, self.weight)
+        delta.sub_(d_bias.unsqueeze(1), alpha=1 / B).addcmul_(x_hat, d_weight.unsqueeze(1), value=-1 / B)
+        return delta.mul_(rstd if self.weight is None else rstd * now.row(self.weight))
 
     def _track(self, statistic: str, batch: Tensor, now: Pass) -> None:
         name = f"{self.name}.{statistic}"
@@ -113,3 +122,15 @@ def through_norm(delta: Tensor, x_hat: Tensor, rstd: Tensor, *, over: int) -> Te
     along = (delta * x_hat).mean(over, keepdim=True)
     delta = delta - delta.mean(over, keepdim=True)
     return delta.addcmul_(x_hat, along, value=-1).mul_(rstd)
+
+
+def together(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, each batch norm as one with the affine part behind it."""
+    merged: list[Layer] = []
+    for layer in layers:
+        match merged[-1:], layer:
+            case [BatchNorm() as norm], Affine(weight=str(weight), bias=str(bias)):
+                merged[-1] = replace(norm, weight=weight, bias=bias)
+            case _:
+                merged.append(layer)
+    return merged

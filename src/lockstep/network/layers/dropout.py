@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _GOLDEN = -1640531527  # 0x9E3779B9 as int32: 2³²/φ spreads consecutive indices over all 32 bits
-_MIX1 = 2146121005  # 0x7FEB352D and 0x846CA68B: Wellons' lowbias32, avalanche bias 0.17
-_MIX2 = -2073254261
+# 0x7FEB352D and 0x846CA68B: Wellons' lowbias32, avalanche bias 0.17. Tensors, for torch makes of a Python number one of
+# 64 bits and of that one of 32, at every call.
+_MIX1, _MIX2, _SHIFT, _REST = (torch.tensor(x, dtype=torch.int32) for x in (2146121005, -2073254261, 15, 0x1FFFF))
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
@@ -98,9 +99,9 @@ def _fold(x: Tensor) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = x * _MIX1
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    return x * _MIX2
+    """The rest of the hash, in place."""
+    x.mul_(_MIX1)
+    return x.bitwise_xor_((x >> _SHIFT).bitwise_and_(_REST)).mul_(_MIX2)
 
 
 def dropout_keys(seeds: NDArray[np.int64], steps: NDArray[np.int64], places: int) -> NDArray[np.int32]:
