@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lockstep.engine.executors import Executor, by_autograd, stepping
 from lockstep.engine.executors.cudagraph import Recording, Results, Work, cloned, inputs_of, replaying
@@ -39,9 +39,10 @@ class Recorder(TorchDispatchMode):
             storage = tensor.untyped_storage()
             if storage._cdata not in self.made:
                 self.before.setdefault(storage._cdata, (storage, storage.clone()))
+        given = tree_map_only(Tensor, Tensor.detach, (args, kwargs))  # as they are now: an operation may change a shape
         out = func(*args, **kwargs)
         self.made |= {own._cdata: own for own in map(Tensor.untyped_storage, fresh(func, out))}
-        self.calls.append((func, args, kwargs, out))
+        self.calls.append((func, *given, tree_map_only(Tensor, Tensor.detach, out)))
         return out
 
 
@@ -83,7 +84,7 @@ class Tape:
 
 def play(calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> None:
     for func, args, kwargs, out in calls:
-        if is_view(func) or func._schema.name == "aten::empty":  # the latter says nothing, and may be resized
+        if is_view(func) or torch.Tag.inplace_view in func.tags or func._schema.name == "aten::empty":
             continue
         new = func(*args, **kwargs)
         for place, value in zip(fresh(func, out), fresh(func, new), strict=True):

@@ -1,8 +1,12 @@
-"""The law of the project for every family: a member of a stack is the same member alone, and a plain torch loop."""
+"""The law of the project for every family, by every executor: a member of a stack is the same member alone, and a plain
+torch loop."""
+
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from every import able
 from plain import train_plainly
 from torch import nn
 from torch.nn import functional as F
@@ -69,18 +73,33 @@ def data_for(case: str, rng: np.random.Generator) -> Resident:
     return Resident((x, lengths) if isinstance(CASES[case][1], Sequence) else (x,), y)
 
 
-def run(case, data, members=None):
+def members_of(case, data, chosen=None):
     spec = TrainSpec(
         optimizer=AdamW(lr=[1e-3, 1e-2]),
         training=Training(epochs=EPOCHS, batch_size=12),
-        population=Population(folds=1, seeds=2, seed=int(data.targets.sum()), members=members),
+        population=Population(folds=1, seeds=2, seed=int(data.targets.sum()), members=chosen),
     )
     population = make_population(spec, [(np.arange(VALID, ROWS), np.arange(VALID))])
-    modules = make_modules(lambda _: Whole(case).double(), population.training)
-    trained = train_population(
-        population, modules, lambda _: Problem(data, LOSSES["cross_entropy"], "cross_entropy", {}), torch.device("cpu")
-    )
-    return population, modules, trained
+    return population, make_modules(lambda _: Whole(case).double(), population.training)
+
+
+def run(case, data, executor, chosen=None):
+    problem = Problem(data, LOSSES["cross_entropy"], "cross_entropy", {}, executor)
+    return train_population(*members_of(case, data, chosen), lambda _: problem, torch.device("cpu"))
+
+
+@cache
+def plainly(case):
+    """Data of its own for a case, and what a plain torch loop makes of each member."""
+    seed = int(np.random.default_rng().integers(2**31))
+    data = data_for(case, np.random.default_rng(seed))
+    population, modules = members_of(case, data)
+    assert population.members[0].steps * EPOCHS == 52
+    ends = [
+        train_plainly(module, member, data.inputs, data.targets, F.cross_entropy)
+        for module, member in zip(modules, population.members, strict=True)
+    ]
+    return seed, data, ends
 
 
 def outputs(module, data):
@@ -88,23 +107,28 @@ def outputs(module, data):
         return module.eval()(*data.inputs)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_member_of_a_stack_is_the_same_member_alone_and_a_plain_torch_loop(case, rng):
-    data = data_for(case, rng)
-    population, modules, fused = run(case, data)
-    assert len(population.members) == 4
-    assert len(fused.stacks) == 1
-    for index, member in enumerate(population.members):
-        assert member.steps * EPOCHS == 52
-        own = fused.module(index)
-        _, _, alone = run(case, data, members=(index,))
-        plain = train_plainly(modules[index], member, data.inputs, data.targets, F.cross_entropy)
-        assert fused.finished[index].best_epoch == alone.finished[0].best_epoch == plain.best_epoch
+RUNS = [
+    (case, executor)
+    for case in CASES
+    for executor in able(Whole(case).double(), "cross_entropy", data_for(case, np.random.default_rng(0)))
+]
+
+
+@pytest.mark.parametrize(("case", "executor"), RUNS)
+def test_a_member_of_a_stack_is_the_same_member_alone_and_a_plain_torch_loop(case, executor):
+    seed, data, ends = plainly(case)
+    print("seed", seed)  # shown when a test fails
+    fused = run(case, data, executor)
+    assert (len(fused.members), len(fused.stacks)) == (4, 1)
+    lonely = int(np.random.default_rng().integers(4))
+    alone = run(case, data, executor, (lonely,))
+    found = [(index, fused.module(index), fused.finished[index]) for index in range(4)]
+    for index, own, done in [*found, (lonely, alone.module(0), alone.finished[0])]:
+        plain = ends[index]
+        assert done.best_epoch == plain.best_epoch
         by_hand = Whole(case).double()
         by_hand.load_state_dict(plain.best, strict=False)
-        expected = outputs(by_hand, data)
-        for other in (own, alone.module(0)):
-            torch.testing.assert_close(outputs(other, data), expected, rtol=0, atol=1e-9)
-            weights = other.state_dict()
-            assert max(float((weights[k].double() - v.double()).abs().max()) for k, v in plain.best.items()) < 1e-9
+        torch.testing.assert_close(outputs(own, data), outputs(by_hand, data), rtol=0, atol=1e-9)
+        weights = own.state_dict()
+        assert max(float((weights[k].double() - v.double()).abs().max()) for k, v in plain.best.items()) < 1e-9
     assert float((outputs(fused.module(0), data) - outputs(fused.module(1), data)).abs().max()) > 1e-3

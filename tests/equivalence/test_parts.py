@@ -1,11 +1,13 @@
 """Every activation, norm and loss in a stack is torch's own, and so is every network of perceptrons that they make."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from every import able, distance
 from plain import train_plainly
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -152,6 +154,19 @@ def problem(case: str, rng: Rng) -> tuple[FitSpec, tuple[np.ndarray, np.ndarray]
 
 
 def run(
+    spec: FitSpec, inputs: tuple[np.ndarray, np.ndarray], y: np.ndarray, executor: str,
+    members: tuple[int, ...] | None = None,
+) -> Any:  # fmt: skip
+    population, modules, data = parts(spec, inputs, y, members)
+
+    def at(ours: Any) -> Problem:
+        numbers = loss_numbers(ours, modules[0], torch.device("cpu"))
+        return Problem(data, LOSSES[spec.loss.name], spec.loss.name, numbers, executor)
+
+    return train_population(population, modules, at, torch.device("cpu"))
+
+
+def parts(
     spec: FitSpec, inputs: tuple[np.ndarray, np.ndarray], y: np.ndarray, members: tuple[int, ...] | None = None
 ) -> Any:
     folds = [(np.arange(12, ROWS), np.arange(12))]
@@ -161,34 +176,46 @@ def run(
         lambda member: build(member.spec, spec.loss.name, CLASSES, shape, inputs, y).double(), population.training
     )
     data = Resident((torch.from_numpy(inputs[0]).double(), torch.from_numpy(inputs[1])), torch.from_numpy(y))
-
-    def at(ours: Any) -> Problem:
-        numbers = loss_numbers(ours, modules[0], torch.device("cpu"))
-        return Problem(data, LOSSES[spec.loss.name], spec.loss.name, numbers)
-
-    return population, modules, data, train_population(population, modules, at, torch.device("cpu"))
+    return population, modules, data
 
 
-def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """Relative distance of two sets of weights as whole vectors."""
-    flat_a, flat_b = (torch.cat([s[key].double().reshape(-1) for key in sorted(b)]) for s in (a, b))
-    return float((flat_a - flat_b).norm() / flat_b.norm())
+@cache
+def plainly(case: str) -> Any:
+    """A problem with data of its own, and what a plain torch loop makes of each member."""
+    seed = int(np.random.default_rng().integers(2**31))
+    given = problem(case, np.random.default_rng(seed))
+    population, modules, data = parts(*given)
+    losses = PLAIN[given[0].loss.name]
+    ends = [
+        train_plainly(
+            module, member, data.inputs, data.targets, lambda z, t, own=member.spec.loss: losses(z, t, own)
+        )
+        for module, member in zip(modules, population.members, strict=True)
+    ]  # fmt: skip
+    assert population.members[0].steps * EPOCHS == 200
+    return seed, given, ends
 
 
-@pytest.mark.parametrize("case", NETWORKS)
-def test_after_200_steps_a_member_has_the_weights_it_has_alone_and_in_a_plain_torch_loop(rng: Rng, case: str) -> None:
-    spec, inputs, y = problem(case, rng)
-    population, modules, data, fused = run(spec, inputs, y)
+def able_to(case: str) -> list[str]:
+    given = problem(case, np.random.default_rng(0))
+    _, modules, data = parts(*given)
+    return able(modules[0], given[0].loss.name, data)
+
+
+RUNS = [(case, executor) for case in NETWORKS for executor in able_to(case)]
+
+
+@pytest.mark.parametrize(("case", "executor"), RUNS)
+def test_after_200_steps_a_member_has_the_weights_it_has_alone_and_in_a_plain_torch_loop(
+    case: str, executor: str
+) -> None:
+    seed, given, ends = plainly(case)
+    print("seed", seed)  # shown when a test fails
+    fused = run(*given, executor)
     assert len(fused.stacks) == 1
-    for index, member in enumerate(population.members):
-        assert member.steps * EPOCHS == 200
-        own, losses = member.spec.loss, PLAIN[spec.loss.name]
-        *_, alone = run(spec, inputs, y, members=(index,))
-        plain = train_plainly(
-            modules[index], member, data.inputs, data.targets, lambda z, t: losses(z, t, own)  # noqa: B023
-        )  # fmt: skip
-        assert distance(fused.module(index).state_dict(), alone.module(0).state_dict()) < 1e-9
+    alone = run(*given, executor, members=(1,))
+    assert distance(fused.module(1), alone.module(0)) < 1e-9
+    for index, plain in enumerate(ends):
         assert fused.finished[index].best_epoch == plain.best_epoch
-        assert distance(fused.module(index).state_dict(), plain.best) < 1e-9
-    first, other = fused.module(0).state_dict(), fused.module(1).state_dict()
-    assert distance(first, other) > 1e-6, "candidates must differ, or the test shows nothing"
+        assert distance(fused.module(index), plain.best) < 1e-9
+    assert distance(fused.module(0), fused.module(1)) > 1e-6, "candidates must differ, or the test shows nothing"

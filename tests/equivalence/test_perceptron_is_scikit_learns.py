@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from every import able
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -22,9 +23,12 @@ from lockstep.spec.recipes import find_recipe
 
 Rng = np.random.Generator
 ROWS, FEATURES = 400, 4
+EVERY = able(nn.Linear(FEATURES, 1), "mse", Resident((torch.zeros(ROWS, FEATURES),), torch.zeros(ROWS)))
 
 
-def fitted(task: Any, x: np.ndarray, y: np.ndarray, classes: int, dtype: torch.dtype) -> nn.Module:
+def fitted(
+    task: Any, x: np.ndarray, y: np.ndarray, classes: int, dtype: torch.dtype, executor: str
+) -> nn.Module:  # fmt: skip
     """The recipe's network, trained on these rows alone."""
     spec = find_recipe("perceptron").make("table", task, len(x)).replace("population.folds", 1)
     loss, rows = loss_for(task, "auto"), np.arange(len(x))
@@ -39,7 +43,7 @@ def fitted(task: Any, x: np.ndarray, y: np.ndarray, classes: int, dtype: torch.d
     scale = np.array([y.std()]) if task == "regression" else None
     numbers = loss_numbers(population.training, modules[0], torch.device("cpu"), scale=scale)
     trained = train_population(
-        population, modules, lambda _: Problem(data, LOSSES[loss], loss, numbers), torch.device("cpu")
+        population, modules, lambda _: Problem(data, LOSSES[loss], loss, numbers, executor), torch.device("cpu")
     )
     return trained.module(0)
 
@@ -57,31 +61,34 @@ def close(found: np.ndarray, expected: np.ndarray, dtype: torch.dtype) -> None:
     assert error < (1e-5 if dtype == torch.float64 else 1e-3), error
 
 
+@pytest.mark.parametrize("executor", EVERY)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_linear_regression(rng: Rng, dtype: torch.dtype) -> None:
+def test_linear_regression(rng: Rng, dtype: torch.dtype, executor: str) -> None:
     x, z = table(rng)
     y = z @ rng.uniform(1, 3, FEATURES) * 100 + rng.normal(size=ROWS) * 100 + 1000
-    head = fitted("regression", x, y, 0, dtype).head
+    head = fitted("regression", x, y, 0, dtype, executor).head
     theirs = LinearRegression().fit(z, y)
     close((head.output.weight * head.spread).detach().numpy()[0], theirs.coef_, dtype)
     close((head.output.bias * head.spread + head.centre).detach().numpy(), np.array([theirs.intercept_]), dtype)
 
 
+@pytest.mark.parametrize("executor", EVERY)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_logistic_regression(rng: Rng, dtype: torch.dtype) -> None:
+def test_logistic_regression(rng: Rng, dtype: torch.dtype, executor: str) -> None:
     x, z = table(rng)
     y = (z @ rng.uniform(0.2, 1, FEATURES) + 0.3 + rng.logistic(size=ROWS) > 0).astype(np.int64)
-    head = fitted("binary", x, y, 2, dtype).head
+    head = fitted("binary", x, y, 2, dtype, executor).head
     theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(z, y)
     own = np.append(head.weight.detach().numpy()[0], head.bias.detach().numpy())
     close(own, np.append(theirs.coef_[0], theirs.intercept_), dtype)
 
 
+@pytest.mark.parametrize("executor", EVERY)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_softmax_regression_up_to_what_all_classes_share(rng: Rng, dtype: torch.dtype) -> None:
+def test_softmax_regression_up_to_what_all_classes_share(rng: Rng, dtype: torch.dtype, executor: str) -> None:
     x, z = table(rng)
     y = (z @ rng.normal(size=(FEATURES, 3)) + rng.gumbel(size=(ROWS, 3))).argmax(1)
-    head = fitted("multiclass", x, y, 3, dtype).head
+    head = fitted("multiclass", x, y, 3, dtype, executor).head
     theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(z, y)
     own = np.hstack([head.weight.detach().numpy(), head.bias.detach().numpy()[:, None]])
     expected = np.hstack([theirs.coef_, theirs.intercept_[:, None]])

@@ -3,11 +3,13 @@ against the same member alone, and against a plain torch loop with torch's own p
 
 import copy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from every import able, distance
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler as torchs
@@ -15,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import lockstep
 from lockstep.engine.population import Member
+from lockstep.engine.step import Resident
 from lockstep.engine.streams import batch_rows
 from lockstep.spec import (
     SGD,
@@ -62,18 +65,13 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def data(rng: np.random.Generator) -> tuple[Data, Data]:
+def drawn(rng: np.random.Generator) -> tuple[Data, Data]:
     x = torch.from_numpy(rng.normal(size=(ROWS + 60, FEATURES)))
     y = torch.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] + torch.from_numpy(rng.normal(0, 0.5, len(x)))
     return (x[:ROWS], y[:ROWS]), (x[ROWS:], y[ROWS:])
 
 
-def train(data: Data, valid: Data | None, case: dict[str, Any], members: Any = None) -> lockstep.Result:
-    given = {"schedule": None} | case
-    return lockstep.train(
-        make, data, valid, loss="mse", epochs=EPOCHS, batch_size=BATCH, seeds=2, members=members, quiet=True, **given
-    )
+EVERY = able(make(), "mse", Resident((drawn(np.random.default_rng(0))[0][0],), torch.zeros(ROWS).double()))
 
 
 @dataclass
@@ -165,34 +163,56 @@ def torchs_schedule(spec: Any, optimizer: torch.optim.Optimizer) -> tuple[Any, b
     return torchs.LambdaLR(optimizer, lambda _: 1.0), False
 
 
-def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
-    """Relative distance of two sets of weights and buffers as whole vectors."""
-    a, b = (torch.cat([state[name].double().reshape(-1) for name in sorted(theirs)]) for state in (ours, theirs))
-    return float((a - b).norm() / b.norm())
+class Setting:
+    """Data of its own for a case, and what a plain torch loop makes of its members: once for all executors."""
+
+    def __init__(self, case: str, with_valid: bool) -> None:
+        self.seed = int(np.random.default_rng().integers(2**31))
+        self.rows, valid = drawn(np.random.default_rng(self.seed))
+        self.valid = valid if with_valid else None
+        self.case = {name: value for name, value in CASES[case].items() if with_valid or name != "patience"}
+        self.known: dict[int, Plain] = {}
+
+    def by(self, executor: str, members: Any = None) -> lockstep.Result:
+        print("seed", self.seed)  # shown when a test fails
+        return lockstep.train(
+            make, self.rows, self.valid, loss="mse", epochs=EPOCHS, batch_size=BATCH, seeds=2, members=members,
+            executor=executor, quiet=True, **({"schedule": None} | self.case),
+        )  # fmt: skip
+
+    def plain(self, member: Member) -> Plain:
+        if member.index not in self.known:
+            self.known[member.index] = train_plainly(member, self.rows, self.valid)
+        return self.known[member.index]
 
 
+setting = cache(Setting)
+
+
+@pytest.mark.parametrize("executor", EVERY)
 @pytest.mark.parametrize("with_valid", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_every_member_ends_where_plain_torch_ends(case: str, with_valid: bool, data: tuple[Data, Data]) -> None:
-    rows, valid = data[0], data[1] if with_valid else None
-    given = CASES[case] if with_valid else {name: value for name, value in CASES[case].items() if name != "patience"}
-    result = train(rows, valid, given)
+def test_every_member_ends_where_plain_torch_ends(case: str, with_valid: bool, executor: str) -> None:
+    own = setting(case, with_valid)
+    result = own.by(executor)
     assert len(result.members) == 4
     for member in result.members:
-        plain = train_plainly(member, rows, valid)
-        own = result.history.filter(result.history["member"] == member.index).sort("epoch")
+        plain = own.plain(member)
+        rates = result.history.filter(member=member.index).sort("epoch")["lr"]
         done = result.trained.finished[member.index]
         assert (done.best_epoch, done.epochs) == (plain.best_epoch, plain.epochs)
-        np.testing.assert_allclose(own["lr"], plain.rates, rtol=1e-9, atol=1e-15)
-        assert distance(result.member(member.index).state_dict(), plain.best) < 1e-9
+        np.testing.assert_allclose(rates, plain.rates, rtol=1e-9, atol=1e-15)
+        assert distance(result.member(member.index), plain.best) < 1e-9
     if "plateau" in case:
         cut = [len(set(part["lr"])) > 1 for _, part in result.history.group_by("member")]
         assert any(cut), "the case must be one in which rates are cut"
 
 
+@pytest.mark.parametrize("executor", EVERY)
 @pytest.mark.parametrize("case", CASES)
-def test_a_member_alone_is_the_member_it_is_among_all(case: str, data: tuple[Data, Data]) -> None:
-    among = train(*data, CASES[case])
-    alone = train(*data, CASES[case], members=(2,))
-    assert alone.trained.finished[0].ended == among.trained.finished[2].ended
-    assert distance(alone.member(2).state_dict(), among.member(2).state_dict()) < 1e-9
+def test_a_member_alone_ends_where_plain_torch_ends(case: str, executor: str) -> None:
+    own = setting(case, True)
+    result = own.by(executor, members=(2,))
+    (member,) = result.members
+    assert result.trained.finished[0].epochs == own.plain(member).epochs
+    assert distance(result.member(2), own.plain(member).best) < 1e-9
