@@ -8,7 +8,7 @@ from every import distance, same
 from test_fused_equals_separate import RUNS, Setting, draw
 
 from lockstep.engine.train import Trained
-from lockstep.spec import AdamW, Constant, TrainSpec
+from lockstep.spec import Constant, TrainSpec
 
 CALM = [1e-3, 1e-2]
 OTHERS = {"join": 3e-3, "stop early": 3.0, "go NaN": 1e300}  # their rate
@@ -21,7 +21,8 @@ def setting(case: str) -> Setting:
 
 
 def at_rates(case: str, rates: list[float]) -> TrainSpec:
-    return setting(case).spec.replace("optimizer", AdamW(lr=rates))
+    kind = type(setting(case).spec.optimizer)  # SGD for a transformer, see CASES
+    return setting(case).spec.replace("optimizer", kind(lr=rates))
 
 
 @cache
