@@ -145,7 +145,8 @@ def train_population(
     groups = stackable(modules, [kinds(member) for member in members])
     apart = [False] * len(groups) if notice is None else told_apart(groups, modules, members, problem, device, notice)
     if ways is None:
-        ways = [Way(problem([members[group[0]]]).executor, "float32", len(group)) for group in groups]
+        whole = [(problem([members[group[0]]]), len(group)) for group in groups]
+        ways = [Way(own.executor, own.precision, count) for own, count in whole]
     parts = [
         (at, way, alone)
         for group, way, alone in zip(groups, ways, apart, strict=True)
