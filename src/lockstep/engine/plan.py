@@ -15,6 +15,7 @@ from lockstep.engine.memory import Needs, in_words, needs_of, stored, tried
 from lockstep.engine.population import Member, Population
 from lockstep.engine.stack import stackable
 from lockstep.engine.step import Resident
+from lockstep.engine.structure import dtype_of
 from lockstep.engine.train import Way, kinds
 from lockstep.errors import SpecError
 
@@ -120,7 +121,7 @@ def way_of(
 ) -> tuple[str, str]:
     """The executor of a stack, and why. Raises ``SpecError`` for one that was asked for and cannot train it."""
     own = replace(own, precision=precision)
-    steps = members[0].steps * members[0].spec.training.epochs
+    steps = members[0].all_steps
     if forced.executor == "auto" and must_compile(modules[0], own.objective):
         name, reason = pick("auto", modules[0], own.objective, kernels=False)
         share = len(members) / min(TRIED, len(members))
@@ -132,7 +133,7 @@ def way_of(
 
 def precision_for(wanted: str, device: torch.device, module: nn.Module) -> tuple[str, str]:
     """The precision of products, and why. Raises ``SpecError`` for one that this device or these networks lack."""
-    own = str(next(p.dtype for p in module.parameters() if p.requires_grad)).removeprefix("torch.")
+    own = str(dtype_of(module)).removeprefix("torch.")
     if wanted in ("auto", own):
         if wanted != "auto":
             return own, "asked for"

@@ -24,6 +24,11 @@ _PYTHONS_OWN = frozenset(vars(type("_", (), {}))) | {
 _TORCHS_OWN = frozenset(vars(nn.Module()))  # parameters, buffers, submodules, hooks, the mode
 
 
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The type of the weights that are trained."""
+    return next(p.dtype for p in module.parameters() if p.requires_grad)
+
+
 def structure(module: nn.Module) -> tuple[object, ...]:
     """A hashable that is equal for modules that can share a stack: classes, settings, names, shapes and types.
 

@@ -20,6 +20,7 @@ from lockstep.engine.native import fused_stack, is_made, native_runner, no_kerne
 from lockstep.engine.native import refusal as native_refusal
 from lockstep.engine.stack import Stack
 from lockstep.engine.step import Gradients, Resident, Runner, make_step, one_by_one
+from lockstep.engine.structure import dtype_of
 from lockstep.errors import SpecError
 from lockstep.network.losses import LossFunction
 from lockstep.optim import Rule
@@ -188,7 +189,7 @@ def must_compile(module: nn.Module, objective: Objective) -> bool:
         source, refusal = "train", native_refusal(module, objective.data.inputs, is_made)
     else:
         source, refusal = "parts", no_kernels(module, is_made)
-    return refusal is None and not is_made(next(p.dtype for p in module.parameters() if p.requires_grad), source)
+    return refusal is None and not is_made(dtype_of(module), source)
 
 
 def runner_of(wanted: str, stack: Stack, objective: Objective, rule: Rule) -> Runner:

@@ -14,6 +14,7 @@ from lockstep.engine.native.parts import Draft, run
 from lockstep.engine.native.structures import Cell
 from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Stack
+from lockstep.engine.structure import dtype_of
 from lockstep.network.families.cnn import ImageCnn, ImageStage
 from lockstep.network.families.transformer import Block
 from lockstep.network.layers.dropout import KeyedDropout
@@ -183,7 +184,7 @@ def no_kernels(module: nn.Module, have: Callable[[torch.dtype, str], Any] = libr
     if not any(map(has_kernels, module.modules())):
         return "none of its layers has kernels"
     try:
-        have(next(p.dtype for p in module.parameters() if p.requires_grad), "parts")
+        have(dtype_of(module), "parts")
     except NoLibrary as reason:
         return str(reason)
     return None

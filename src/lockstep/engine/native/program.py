@@ -21,6 +21,7 @@ from lockstep.engine.native.structures import Function, Kind, Loss, PieceKind, a
 from lockstep.engine.native.structures import Rule as RuleKind
 from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Layout, Tensors
+from lockstep.engine.structure import dtype_of
 from lockstep.optim import Rule
 
 KEPT_BYTES = 1e9  # what is kept of all rows beside the rows themselves, maybe for every fold
@@ -45,7 +46,7 @@ def refusal(
     makes them, or raises ``NoLibrary``."""
     try:
         chain = chain_of(module, inputs)
-        dtype = next(p.dtype for p in module.parameters() if p.requires_grad)
+        dtype = dtype_of(module)
         have(dtype, "train")
     except (NotWritten, NoLibrary) as reason:
         return str(reason)
