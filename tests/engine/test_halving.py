@@ -75,9 +75,16 @@ def test_every_rung_is_later_than_the_last_and_lets_one_of_eta_go_on(candidates:
             30,
             26,
             3,
-            "epochs must be at least 27 to halve 30 candidates 3 times with halve=3, however: 26. Train",
+            "epochs must be at least 27 to halve 30 candidates 3 times with halve=3, however: 26. Train longer, or "
+            "give a larger halve",
         ),
-        (3, 1, 2, "epochs must be at least 2 to halve 3 candidates once with halve=2, however: 1. Train longer"),
+        (
+            3,
+            1,
+            2,
+            "epochs must be at least 2 to halve 3 candidates once with halve=2, however: 1. Train longer, or leave "
+            "halve out.",
+        ),
     ],
 )
 def test_too_few_candidates_or_epochs_are_refused(candidates: int, epochs: int, eta: int, message: str) -> None:

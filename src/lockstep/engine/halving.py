@@ -29,10 +29,11 @@ def rungs(candidates: int, epochs: int, eta: int) -> tuple[tuple[int, int], ...]
         )
     halvings = count_of_halvings(candidates, eta)
     if epochs < eta**halvings:
+        other = "leave halve out" if halvings == 1 else "give a larger halve, which makes fewer halvings"
         raise SpecError(
             f"epochs must be at least {eta**halvings} to halve {candidates} candidates "
             f"{'once' if halvings == 1 else f'{halvings} times'} with halve={eta}, however: {epochs}. "
-            "Train longer, or give a larger halve, which makes fewer halvings."
+            f"Train longer, or {other}."
         )
     return tuple((epochs // eta ** (halvings + 1 - i), candidates // eta**i) for i in range(1, halvings + 1))
 
