@@ -196,7 +196,9 @@ def steps_200(case: str) -> Setting:
 
 @cache
 def early(case: str) -> Setting:
-    return draw(case, torch.float64, seeds=1, epochs=40, patience=3, schedule=Constant())
+    """On data on which the members stop at different times, by plain torch: on some a slow network goes to the end."""
+    drawn = (draw(case, torch.float64, epochs=40, patience=3, schedule=Constant()) for _ in range(20))
+    return next(setting for setting in drawn if len({len(plain.train_losses) for plain in setting.plain}) > 1)
 
 
 @cache
