@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value, vmap
+from torch.func import grad, vmap
 
 from lockstep.engine.stack import Layout, Stack, flattened, lift, lift_groups
 from lockstep.engine.structure import structure
@@ -44,6 +44,21 @@ class Frozen(nn.Module):
         return self.gain * self.norm(x @ self.fixed + self.shift)
 
 
+class Stopped(nn.Module):
+    """Where the gradient does not go back all the way, and a gradient within the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        with torch.no_grad():
+            level = self.second(h).mean()
+        slope = grad(lambda x: self.second(x).square().sum())(x)
+        return self.second(h) * level + h.detach() * self.first.weight.sum() + slope
+
+
 def twice() -> nn.Module:
     """One layer that stands in two places."""
     layer = nn.Linear(4, 4)
@@ -66,7 +81,9 @@ def recurrent(kind: type[nn.Module]) -> Callable[[], nn.Module]:
     return Last
 
 
-MODULES: dict[str, Callable[[], nn.Module]] = {"tied": Tied, "frozen": Frozen, "twice": twice, "dropped": dropped}
+MODULES: dict[str, Callable[[], nn.Module]] = {
+    "tied": Tied, "frozen": Frozen, "twice": twice, "dropped": dropped, "stopped": Stopped
+}  # fmt: skip
 
 
 def modules(name: str, count: int = 3) -> list[nn.Module]:
@@ -131,14 +148,15 @@ def test_lifting_leaves_the_modules_alone() -> None:
 
 
 def gradients(stack: Stack, x: Tensor, *, training: bool) -> tuple[dict[str, Tensor], Tensor]:
-    def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+    def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        return stack.call(params, buffers, (x,), training=training).square().mean()
+        return stack.call(params, buffers, (x,), training=training).square().mean(), x.sum()
 
-    return vmap(grad_and_value(loss))(stack.layout.views(stack.params), stack.buffers, x)  # type: ignore[no-any-return]
+    grads, (losses, _) = stack.backward(loss)(stack.layout.views(stack.params), stack.buffers, x)
+    return grads, losses
 
 
-@pytest.mark.parametrize("name", ["tied", "frozen", "twice"])
+@pytest.mark.parametrize("name", ["tied", "frozen", "twice", "stopped"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.usefixtures("rng")
 def test_a_stack_has_the_losses_and_gradients_of_its_modules(name: str, training: bool) -> None:
@@ -151,8 +169,8 @@ def test_a_stack_has_the_losses_and_gradients_of_its_modules(name: str, training
         torch.testing.assert_close(losses[k], loss.detach(), rtol=1e-12, atol=0)
         own = {key: p.grad for key, p in module.named_parameters() if p.requires_grad}
         assert set(own) == set(grads)
-        for key, grad in own.items():
-            torch.testing.assert_close(grads[key][k], grad, rtol=1e-10, atol=1e-12)
+        for key, gradient in own.items():
+            torch.testing.assert_close(grads[key][k], gradient, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")

@@ -1,4 +1,4 @@
-"""What ``vmap`` and ``torch.func`` do for a stack, done for its only member by plain torch, for what those refuse."""
+"""What ``vmap`` does for a stack, done for its only member by plain torch, for what those refuse."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -24,8 +24,9 @@ def one_alone(function: Callable[..., Any], in_dims: tuple[int | None, ...] | in
 
 
 def gradient_alone(loss: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[dict[str, Tensor], Any]]:
-    """``torch.func.grad_and_value(loss, has_aux=True)`` by plain autograd, which takes more: an autograd.Function of
-    the older form, changes in place, parameters that the forward itself sets under ``no_grad``."""
+    """From the only member's ``(params, …) → (loss, rest)`` to ``(gradients, (loss, rest))``. This takes more than
+    ``vmap`` does: an autograd.Function of the older form, changes in place, parameters that the forward itself sets
+    under ``no_grad``."""
 
     def gradient(params: dict[str, Tensor], *rest: Any) -> tuple[dict[str, Tensor], tuple[Tensor, Any]]:
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}

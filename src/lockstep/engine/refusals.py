@@ -76,7 +76,7 @@ def unstackable(error: Exception, form: nn.Module) -> Reason | None:
                 random_places(form) or f"the forward draws random numbers itself{place}",
                 DROPOUT,
             )
-        case _ if "data-dependent control flow" in reason or "doesn't have storage" in reason:
+        case _ if any(words in reason for words in ("control flow", "doesn't have storage", "calling .item()")):
             if averages := [name for name, m in form.named_modules() if getattr(m, "momentum", 0) is None]:
                 return Reason(
                     f"{averages[0] or 'the network'} divides by its count of batches (momentum=None)",
@@ -88,7 +88,7 @@ def unstackable(error: Exception, form: nn.Module) -> Reason | None:
                 f"the values decide a tensor's shape{place}",
                 "They stack with a mask to multiply by in place of an index.",
             )
-        case _ if "with `.data`" in reason:
+        case _ if "`data` under vmap" in reason:
             return Reason(
                 f"the forward sets a tensor's .data{place}",
                 "They stack with copy_() under torch.no_grad() in place of .data.",

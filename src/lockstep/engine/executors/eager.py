@@ -1,5 +1,4 @@
-"""Gradients by autograd: ``torch.func`` over one network's loss, mapped over the members. Starts at once, runs
-everywhere."""
+"""Gradients by autograd of one network's loss, mapped over the members. Starts at once, runs everywhere."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext

@@ -202,13 +202,15 @@ def together(numbers: Sequence[Tensor], none: Tensor) -> Tensor:
 
 
 class Whole(torch.autograd.Function):
-    """(x, parameters, numbers, draft, training) → (y, running means, running variances)."""
+    """(x, parameters, numbers, draft, training) → (y, running means, running variances), of one member or stacked."""
 
     @staticmethod
-    def forward(x: Tensor, flat: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(x: Tensor, flat: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         *numbers, draft, training = rest
+        if flat.dim() == 2:
+            return forward(x, flat, Numbers(*numbers), draft, training)
         found = forward(x[None], flat[None], Numbers(*(own[None] for own in numbers)), draft, training)
-        return tuple(each[0] for each in found)  # type: ignore[return-value]
+        return tuple(each[0] for each in found)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -219,36 +221,19 @@ class Whole(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         assert ctx.training
+        x, flat, *numbers = ctx.saved_tensors
         of_x = ctx.needs_input_grad[0]
-        to_x, to_flat = WholeBack.apply(grad, *ctx.saved_tensors, ctx.draft, of_x)  # type: ignore[no-untyped-call]
+        if flat.dim() == 2:
+            to_x, to_flat = backward(grad, x, flat, Numbers(*numbers), ctx.draft, of_x)
+        else:
+            grad, x, flat, *numbers = (own[None] for own in (grad, x, flat, *numbers))
+            to_x, to_flat = (each[0] for each in backward(grad, x, flat, Numbers(*numbers), ctx.draft, of_x))
         return to_x if of_x else None, to_flat, *[None] * 8
 
     @staticmethod
-    def vmap(info: Any, dims: Dims, x: Tensor, flat: Tensor, *rest: Any) -> tuple[Any, int]:
-        *numbers, draft, training = rest
-        x, flat, *numbers = stacked([x, flat, *numbers], dims, info.batch_size)
-        return forward(x, flat, Numbers(*numbers), draft, training), 0
-
-
-class WholeBack(torch.autograd.Function):
-    """(δ, x, parameters, numbers, draft, whether δ of x is wanted) → (δ of x, or nothing, gradients)."""
-
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-        *tensors, draft, of_x = inputs
-        grad, x, flat, *numbers = (own[None] for own in tensors)
-        to_x, to_flat = backward(grad, x, flat, Numbers(*numbers), draft, of_x)
-        return to_x[0], to_flat[0]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def vmap(info: Any, dims: Dims, *inputs: Any) -> tuple[tuple[Tensor, Tensor], int]:
-        *tensors, draft, of_x = inputs
-        grad, x, flat, *numbers = stacked(tensors, dims, info.batch_size)
-        return backward(grad, x, flat, Numbers(*numbers), draft, of_x), 0
+    def vmap(info: Any, dims: Dims, *inputs: Any) -> tuple[Any, int]:
+        *tensors, draft, training = inputs
+        return Whole.apply(*stacked(tensors, dims, info.batch_size), draft, training), 0  # type: ignore[no-untyped-call]
 
 
 def stacked(tensors: Sequence[Tensor], dims: Dims, members: int) -> list[Tensor]:
