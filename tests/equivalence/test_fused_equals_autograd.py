@@ -140,14 +140,14 @@ def test_in_float64_weights_buffers_losses_and_outputs_are_autograds(family, rng
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_float32_losses_and_outputs_are_autograds_to_a_thousandth(family, rng):
-    # In about one run of 400 a number falls to the other side of ReLU's corner, or of a tie in a pooling window, and its
-    # network goes another way from there. With other data it then follows.
+    # In about one run of 400 a number falls to the other side of ReLU's corner, or of a tie in a pooling window, and
+    # its network goes another way from there. With other data it then follows.
     assert follows(family, rng) or follows(family, rng)
 
 
 def follows(family, rng):
     train, make, data = setting(family, rng, torch.float32)
-    # Adam would make steps of the round-off that is a bias's gradient in front of a batch norm, and its mean lag behind.
+    # Adam would make steps of the round-off that is a bias's gradient in front of a batch norm; its mean lags behind.
     case = train.replace("optimizer", SGD(lr=[1e-2, 1e-1], momentum=0.9)), make, data
     (_, *found), (_, *expected) = (stepped(executor, *case) for executor in ("fused", "eager"))
     return all(apart(ours, autograds) < 1e-3 for ours, autograds in zip(found, expected, strict=True))
