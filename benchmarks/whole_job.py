@@ -11,6 +11,7 @@ contender is a process of its own, from the interpreter's start to the best rate
   with its inputs in single precision, which is faster and which few write;
 - skorch: the same grid over ``NeuralNetClassifier``, with resident batches in place of the DataLoader;
 - Lightning: a loop over the fits, two at a time, ``Trainer(barebones=True)``, resident batches;
+- ``skorch-loader``, ``lightning-loader``: the same two with torch's DataLoader, as their documentation has them;
 - pytabkit: ``RealMLP_TD_S_Classifier`` reduced to the same network, five folds stacked at a time, two at a time.
 
 ``--seeds`` says of how many of the 8 seeds a rival does all 20 fits (4 rates × 5 folds); its time past the start is
@@ -46,7 +47,10 @@ SETTINGS = (
     "model.norm=none", "model.dropout=0", "schedule.name=constant", f"training.batch_size={BATCH}",
     "training.clip_norm=none", "training.patience=none", "preprocess.numbers=standard",
 )  # fmt: skip
-NEEDS = {"sklearn": "pandas", "float32": "pandas", "skorch": "skorch", "lightning": "lightning", "pytabkit": "pytabkit"}
+NEEDS = {
+    "sklearn": "pandas", "float32": "pandas", "skorch": "skorch", "skorch-loader": "skorch", "lightning": "lightning",
+    "lightning-loader": "lightning", "pytabkit": "pytabkit",
+}  # fmt: skip
 Scores = dict[float, float]  # the mean accuracy of each rate
 Found = tuple[float, float, str]  # seconds by the clock, seconds of processors, and what there is to say
 
@@ -140,7 +144,7 @@ class Batches:
             yield x, y[0] if y else torch.zeros(len(x))
 
 
-def skorch(file: str, seeds: int) -> Scores:
+def skorch(file: str, seeds: int, *, loader: bool = False) -> Scores:
     import torch
     from skorch import NeuralNetClassifier
 
@@ -149,10 +153,11 @@ def skorch(file: str, seeds: int) -> Scores:
             self.set_params(module__features=x.shape[1])
             return super().fit(x, y)
 
+    resident = {"iterator_train": Batches, "iterator_valid": Batches, "iterator_valid__shuffle": False}
     network = Network(
         make_network, criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.Adam,
         optimizer__weight_decay=DECAY, optimizer__fused=True, max_epochs=EPOCHS, batch_size=BATCH, train_split=None,
-        iterator_train=Batches, iterator_valid=Batches, iterator_valid__shuffle=False, callbacks="disable", verbose=0,
+        callbacks="disable", verbose=0, **({"iterator_train__shuffle": True} if loader else resident),
     )  # fmt: skip
     return by_grid(file, network, "lr", "module__seed", seeds, "float32")
 
@@ -164,21 +169,22 @@ def two_at_a_time(fit: Callable[..., list[tuple[float, float]]], cells: Any) -> 
     return means(score for scores in done for score in scores)
 
 
-def lightning(file: str, seeds: int) -> Scores:
+def lightning(file: str, seeds: int, *, loader: bool = False) -> Scores:
     x, y = load(file)
     folds = []
     for train, valid in splits(y):
         encode = encoder("float32").fit(x.iloc[train])
         folds.append((encode.transform(x.iloc[train]), y[train], encode.transform(x.iloc[valid]), y[valid]))
-    return two_at_a_time(by_lightning, product(folds, range(seeds), RATES))
+    return two_at_a_time(by_lightning, product(folds, range(seeds), RATES, [loader]))
 
 
-def by_lightning(fold: tuple[Any, ...], seed: int, rate: float) -> list[tuple[float, float]]:
+def by_lightning(fold: tuple[Any, ...], seed: int, rate: float, loader: bool) -> list[tuple[float, float]]:
     import logging
 
     import lightning
     import torch
     from torch.nn import functional as F
+    from torch.utils.data import DataLoader, TensorDataset
 
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -196,9 +202,8 @@ def by_lightning(fold: tuple[Any, ...], seed: int, rate: float) -> list[tuple[fl
             return torch.optim.Adam(self.parameters(), rate, weight_decay=DECAY, fused=True)
 
     module = Module()
-    lightning.Trainer(max_epochs=EPOCHS, accelerator="cpu", devices=1, barebones=True).fit(
-        module, Batches((x, y), BATCH)
-    )
+    batches = DataLoader(TensorDataset(x, y), BATCH, shuffle=True) if loader else Batches((x, y), BATCH)
+    lightning.Trainer(max_epochs=EPOCHS, accelerator="cpu", devices=1, barebones=True).fit(module, batches)
     with torch.no_grad():
         return [(rate, float((module.network(x_valid).argmax(1) == y_valid).float().mean()))]
 
@@ -230,7 +235,9 @@ RIVALS: dict[str, Callable[[str, int], Scores]] = {
     "sklearn": sklearn,
     "float32": lambda file, seeds: sklearn(file, seeds, "float32"),
     "skorch": skorch,
+    "skorch-loader": lambda file, seeds: skorch(file, seeds, loader=True),
     "lightning": lightning,
+    "lightning-loader": lambda file, seeds: lightning(file, seeds, loader=True),
     "pytabkit": pytabkit,
 }
 
@@ -298,7 +305,7 @@ def main() -> None:
         else:
             found = theirs(name, file, given.seeds or (SEEDS if name in ("sklearn", "float32") else 1))
         best[name] = min(best.get(name, found), found)
-        print(f"{name:10} {found[0]:7.1f} s   of processors {found[1]:7.1f} s   {found[2]}", flush=True)
+        print(f"{name:16} {found[0]:7.1f} s   of processors {found[1]:7.1f} s   {found[2]}", flush=True)
     for name, (seconds, used, _) in best.items():
         if name != "lockstep" and "lockstep" in best:
             clock, processors = seconds / best["lockstep"][0], used / best["lockstep"][1]

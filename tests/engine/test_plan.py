@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import lockstep
 from lockstep.engine import machine, plan
+from lockstep.engine.living import Living
 from lockstep.engine.loop import Problem
-from lockstep.engine.memory import Living, Needs, in_words, needs_of
+from lockstep.engine.memory import Needs, in_words, needs_of
 from lockstep.engine.native import NoLibrary, is_made
 from lockstep.engine.plan import Forced, make_plan
 from lockstep.engine.population import make_population

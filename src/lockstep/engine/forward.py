@@ -1,6 +1,7 @@
 """A stack's outputs without training: for validation, prediction and tests."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lockstep.engine.living import Living
 from lockstep.engine.native import by_made_layers, native_outputs
 from lockstep.engine.population import Rows
 from lockstep.engine.refusals import in_stack
 from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.engine.step import Resident, gather
 
-_AT_ONCE = 16_384  # rows, over all members: what a pass holds of every layer
+FEWEST, MOST = 64, 16_384  # rows that go through at once: of each member, and of all
+HELD = 2**27  # bytes that a pass of more than the fewest may hold
 
 
 @torch.no_grad()
@@ -27,11 +30,10 @@ def outputs_on_own_rows(
     views = stack.layout.views(params)
     forward = stack.each(lambda p, b, inputs: stack.call(p, b, inputs, training=False))
     with in_stack(stack.eval_form), stack.drawing():
-        parts = [
-            forward(views, buffers, tuple(gather(x, part) for x in data.inputs))
-            for part in padded.split(chunk(len(rows)), dim=1)
-        ]
-    outputs = torch.cat(parts, dim=1)
+        outputs = in_passes(
+            lambda part: forward(views, buffers, tuple(gather(x, padded[:, part]) for x in data.inputs)),
+            longest, len(rows),
+        )  # fmt: skip
     return [output[: len(own)] for output, own in zip(outputs, rows, strict=True)]
 
 
@@ -40,14 +42,24 @@ def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: 
     """Every member's outputs ``[K, N, …]`` on the same rows."""
     views = stack.layout.views(params)
     forward = stack.each(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
-    parts = zip(*(x.split(chunk(len(params))) for x in inputs), strict=True)
     with in_stack(stack.eval_form), stack.drawing():
-        return torch.cat([forward(views, buffers, part) for part in parts], dim=1)
+        return in_passes(
+            lambda part: forward(views, buffers, tuple(x[part] for x in inputs)), len(inputs[0]), len(params)
+        )
 
 
-def chunk(members: int) -> int:
-    """How many rows of each member go through at once."""
-    return max(64, _AT_ONCE // members)
+def in_passes(outputs: Callable[[slice], Tensor], rows: int, members: int) -> Tensor:
+    """``outputs`` ``[K, N, …]`` of so many rows of each member, in passes of few rows first, and of four times as many
+    for as long as what a pass holds of every layer allows it: a row may be ten numbers, or an image."""
+    parts: list[Tensor] = []
+    start, size = 0, FEWEST
+    while start < rows or not parts:
+        with Living() if start + size < rows else nullcontext() as living:
+            parts.append(outputs(slice(start, start + size)))
+        start += size
+        if living and 4 * living.most <= HELD:
+            size = max(FEWEST, min(4 * size, MOST // members))
+    return torch.cat(parts, dim=1)
 
 
 def by_torch(stack: Stack) -> Callable[[tuple[Tensor, ...]], Tensor]:

@@ -1,20 +1,17 @@
 """What training a stack takes of the device's memory, found before it starts."""
 
 import time
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from lockstep.engine.alone import seeded
 from lockstep.engine.executors import runner_of
-from lockstep.engine.forward import chunk
+from lockstep.engine.forward import FEWEST, HELD, MOST
+from lockstep.engine.living import Living
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member
 from lockstep.engine.stack import lift
@@ -25,7 +22,6 @@ from lockstep.engine.tables import epoch_tables
 from lockstep.engine.train import without_torchs_advice
 from lockstep.optim import rule_for
 
-FEW = 256  # rows whose outputs are tried
 GIVEN_BACK = 2**25  # bytes; smaller blocks stay with the process
 
 
@@ -52,42 +48,6 @@ class Needs:
         return next(fitting, 1)
 
 
-class Living(TorchDispatchMode):
-    """Inside, ``most`` is the largest number of bytes that new tensors held at once, ``largest`` that of one."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.most = self.largest = 0
-        self.known: set[int] = set()
-
-    def operation(
-        self, func: Callable[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        for tensor in tree_leaves((args, kwargs)):
-            self.note(tensor, new=False)
-        results = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(results):
-            self.note(tensor, new=True)
-        return results
-
-    def note(self, tensor: object, *, new: bool) -> None:
-        if not isinstance(tensor, Tensor) or (storage := tensor.untyped_storage())._cdata in self.known:
-            return
-        size = storage.nbytes() if new else 0
-        self.known.add(storage._cdata)
-        self.now += size
-        self.most, self.largest = max(self.most, self.now), max(self.largest, size)
-        weakref.finalize(storage, self.gone, storage._cdata, size)
-
-    def gone(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
-
-
-# Of what stands in the class, torch makes something that loads torch._dynamo and sympy when it is first called: 4 s.
-Living.__torch_dispatch__ = Living.operation  # type: ignore[method-assign, assignment]
-
-
 @dataclass(frozen=True)
 class Tried:
     """What a step of a few networks took: ``seconds``, the bytes of new tensors at most and of the ``largest``, and
@@ -109,7 +69,7 @@ def tried(modules: Sequence[nn.Module], members: Sequence[Member], problem: Prob
     numbers = {name: number[: len(members)] for name, number in problem.loss_numbers.items()}
     tables, _ = epoch_tables(members, rule, stack.places, numbers, 0, 1, stack.params)
     state = fresh_state(stack, rule)
-    judged = [np.resize(one.valid_rows if len(one.valid_rows) else one.train_rows, FEW) for one in members]
+    judged = [np.resize(one.valid_rows if len(one.valid_rows) else one.train_rows, FEWEST) for one in members]
     with seeded(0, stack.params.device), without_torchs_advice():
         with Living() as step:
             runner.steps(state, rows, tables)
@@ -118,7 +78,7 @@ def tried(modules: Sequence[nn.Module], members: Sequence[Member], problem: Prob
         seconds = time.perf_counter() - began
         with Living() as outputs:
             runner.outputs(state.weights, state.buffers, judged)
-    return Tried(seconds, step.most, step.largest, outputs.most, FEW)
+    return Tried(seconds, step.most, step.largest, outputs.most, FEWEST)
 
 
 def needs_of(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Needs | None:
@@ -134,9 +94,10 @@ def needs_of(modules: Sequence[nn.Module], members: Sequence[Member], problem: P
     K, rows = len(members), sum(len(member.valid_rows) for member in members)
     passing = in_pieces(max(two.step - one.step, 0), two.largest) if K > 1 else one.step
     at_desks = min(K, torch.get_num_threads()) * holds(modules[0], members[0]) if problem.executor == "compiled" else 0
+    a_row = one.outputs / one.rows
     return Needs(
         shared=max(one.step - passing, 0) + at_desks, kept=bytes_of(modules[0]), holds=holds(modules[0], members[0]),
-        passing=passing, judging=one.outputs * min(rows, max(chunk(K) * K, chunk(1))) // one.rows,
+        passing=passing, judging=int(min(rows * a_row, max(K * FEWEST * a_row, min(MOST * a_row, HELD)))),
     )  # fmt: skip
 
 
