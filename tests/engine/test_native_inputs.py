@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lockstep.engine.executors import EXECUTORS, Objective, pick
+from lockstep.engine.native.program import chain_of, one_hots
 from lockstep.engine.native.runner import Kernels
 from lockstep.engine.population import make_population
 from lockstep.engine.stack import Stack, lift
 from lockstep.engine.state import fresh_state
-from lockstep.engine.step import Resident, Runner
+from lockstep.engine.step import Resident, Runner, Tables
 from lockstep.engine.streams import epoch_rows
 from lockstep.engine.tables import epoch_tables
 from lockstep.network.build import Network
@@ -124,6 +125,57 @@ def test_a_table_has_the_features_that_its_preprocessing_gives(
         rng, [fit_table(spec, shape, numbers[own], codes[own]) for own in folds],
         [torch.from_numpy(numbers), torch.from_numpy(codes)],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("hidden", [9, 40, 1500])  # one vector of columns, some, and work for a team of threads
+@pytest.mark.parametrize("cardinalities", [(9, 8), (9, 30, 8, 40), (19,)])  # of up to 20 values: a one-hot
+@pytest.mark.parametrize("columns", [0, 3])
+def test_weights_of_one_hots_are_added_where_autograd_multiplies_by_ones_and_zeros(
+    rng: Rng, hidden: int, cardinalities: tuple[int, ...], columns: int
+) -> None:
+    numbers, codes = table(rng, cardinalities, columns)
+    shape = TableShape(cardinalities, (ROWS,) * columns, np.flatnonzero(np.isnan(numbers).any(0)))
+    spec = Preprocess(numbers="standard", onehot_max=20, embedding_size=3)
+    fronts = [fit_table(spec, shape, numbers[:60], codes[:60]), fit_table(spec, shape, numbers[60:], codes[60:])]
+    modules = [
+        Network(front, nn.Sequential(nn.Linear(front.shape.width, hidden), nn.Tanh()), nn.Linear(hidden, 2)).double()
+        for front in fronts
+    ]
+    inputs = [torch.from_numpy(numbers).double(), torch.from_numpy(codes)]
+    chain = chain_of(modules[0], inputs)
+    assert one_hots(chain).count == sum(n <= 20 for n in cardinalities)
+    rows = torch.from_numpy(rng.integers(ROWS, size=(4, 2, 40)))
+
+    def trained(executor: str, which: slice, threads: int = 1) -> list[Tensor]:
+        _, stack, rule = runner_of(modules[which], inputs, SGD(momentum=0.9))
+        objective = Objective("mse", LOSSES["mse"], Resident(tuple(inputs), torch.ones(ROWS, 2).double()))
+        runner, state = EXECUTORS[executor].runner(stack, objective, rule), fresh_state(stack, rule)
+        K = len(stack.params)
+        numbers = {"momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0}
+        each = {name: torch.full((K,), value, dtype=torch.float64) for name, value in numbers.items()}
+        factors = rule.coefficients(each, torch.full((4, K), 0.1, dtype=torch.float64), 0)
+        keys, clip = torch.zeros(4, K, 0, dtype=torch.int32), torch.ones(K).double()
+        tables = Tables({}, keys, tuple(factors), torch.stack(list(factors.values()), dim=1), clip)
+        torch.set_num_threads(threads)
+        try:
+            losses, norms = runner.steps(state, rows[:, which], tables)
+        finally:
+            torch.set_num_threads(1)
+        outputs = runner.outputs(state.params, state.buffers, [np.arange(ROWS)] * K)
+        return [state.params, losses.mT, norms.transpose(0, 1), torch.stack(outputs)]
+
+    both = trained("compiled", slice(2))
+    for found, expected in zip(both, trained("eager", slice(2)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    for by_a_team, alone in zip(trained("compiled", slice(1), threads=3), both, strict=True):
+        assert torch.equal(by_a_team, alone[:1])
+
+
+def test_one_hots_of_few_values_are_multiplied_by(rng: Rng) -> None:
+    numbers, codes = table(rng, (3, 4), 2)
+    front = fit_table(Preprocess(numbers="standard"), TableShape((3, 4), (ROWS,) * 2, np.zeros(0, int)), numbers, codes)
+    inputs = [torch.from_numpy(numbers), torch.from_numpy(codes)]
+    assert one_hots(chain_of(as_they_are(front, torch.float32), inputs)).count == 0
 
 
 def test_infinity_and_numbers_far_outside_are_features_as_torch_has_them(rng: Rng) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -17,7 +18,7 @@ from lockstep.engine.backprop.network import Written
 from lockstep.engine.backprop.norms import Affine, BatchNorm, FeatureNorm, RootMeanSquare
 from lockstep.engine.native import structures
 from lockstep.engine.native.inputs import Formula, formulas_of, kept
-from lockstep.engine.native.structures import Function, Kind, Loss, PieceKind, array
+from lockstep.engine.native.structures import FormulaKind, Function, Kind, Loss, PieceKind, array
 from lockstep.engine.native.structures import Rule as RuleKind
 from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Layout, Tensors
@@ -137,7 +138,29 @@ def padded(count: int, vector: int) -> int:
 
 def layers_in_c(chain: Chain, places: Places, buffers: Tensors, dropouts: Sequence[str]) -> Any:
     """The layers with the buffers of all members as they lie now."""
-    return array(structures.Layer, [layer_in_c(*one, places, buffers, dropouts) for one in chain.layers])
+    made = array(structures.Layer, [layer_in_c(*one, places, buffers, dropouts) for one in chain.layers])
+    made[0].hots = one_hots(chain).count > 0
+    return made
+
+
+@dataclass(frozen=True)
+class OneHots:
+    """Which of the features are one-hots, ``begin`` … ``end``, ``count`` of them to a row."""
+
+    begin: int
+    end: int
+    count: int
+
+
+def one_hots(chain: Chain) -> OneHots:
+    """Those that the first layer, a product, had better add its rows for than multiply by: of columns that have
+    several values each (a row that is added costs about as much as three that are multiplied by)."""
+    ends = accumulate(formula.width for formula in chain.formulas)
+    found = [(end - f.width, end) for f, end in zip(chain.formulas, ends, strict=True) if f.kind == FormulaKind.ONE_HOT]
+    if not found or not isinstance(chain.layers[0][0], Linear):
+        return OneHots(0, 0, 0)
+    hots = OneHots(found[0][0], found[-1][1], len(found))
+    return hots if hots.end - hots.begin > 3 * hots.count else OneHots(0, 0, 0)
 
 
 def layer_in_c(layer: Layer, width: int, places: Places, buffers: Tensors, dropouts: Sequence[str]) -> structures.Layer:
@@ -189,9 +212,11 @@ def program_in_c(chain: Chain, places: Places, layout: Layout, loss: str, rule: 
     """All that stays the same while a stack trains; members, batch and pointers come with each call."""
     front = chain.network.preprocessing
     embeddings = len(front.embeddings) if front else 0
+    hots = one_hots(chain)
     learning = [depth for depth, (layer, _) in enumerate(chain.layers) if parameters_of(layer)]
     return structures.Program(
         features=chain.features, outputs=chain.outputs, flat=layout.total, size=places.size, layers=len(chain.layers),
+        hot_begin=hots.begin, hot_end=hots.end, hots=hots.count,
         pieces=len(places.pieces), embeddings=embeddings, lowest=0 if embeddings else learning[0],
         loss=Loss[loss.upper()], rule=RuleKind[rule.kind.upper()], moments=len(rule.moments),
         averaged="average" in rule.moments,

@@ -36,7 +36,7 @@ def pointer(items: Any) -> int:
 class Layer(Structure):
     _fields_ = [
         *fields(c_int32, "kind function"),
-        *fields(c_int64, "inputs outputs weight bias lowest groups place"),
+        *fields(c_int64, "inputs outputs weight bias lowest hots groups place"),
         *fields(c_double, "eps momentum a s"),
         *fields(c_void_p, "first second count"),
         *fields(c_int64, "stride wide"),
@@ -69,6 +69,7 @@ class Inputs(Structure):
 class Program(Structure):
     _fields_ = [
         *fields(c_int64, "members batch features outputs flat size layers pieces embeddings lowest"),
+        *fields(c_int64, "hot_begin hot_end hots"),
         *fields(c_int64, "loss rule moments factors places averaged scales threads"),
         *fields(c_void_p, "layer piece embedding inputs"),
     ]

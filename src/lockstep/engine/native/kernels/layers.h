@@ -19,11 +19,25 @@ struct Layer {
     int64_t in, out;            // widths
     int64_t weight, bias;       // offsets of the parameters, −1: it has none
     int64_t lowest;             // nothing below learns: nobody asks for its δ_below
+    int64_t hots;               // of a first linear layer: its one-hots come as places, see Hot
     int64_t groups, place;      // of a norm; which of the keys is the dropout's
     double eps, momentum, a, s;
     void *first, *second;       // buffers of all members: running mean and variance; threshold and scale; a row
     int64_t* count;             // batches seen [K]; null: the running numbers stay as they are
     int64_t stride, wide;       // from one member's buffer to the next; whether there is a number for each column
+};
+
+// Features begin … end of a batch are one-hots, `count` to a row. They are not filled in, for a product would multiply
+// by nothing but zeros: `places` [n, count] says which features are 1, −1 where none is.
+struct Hot {
+    long begin = 0, end = 0, count = 0;
+    const int32_t* places = nullptr;
+
+    template <class F>
+    void each(long row, F f) const {
+        for (long i = row * count; i < (row + 1) * count; i++)
+            if (places[i] >= 0) f(places[i]);
+    }
 };
 
 // What a layer needs beside its input: whose turn it is, and where things lie.
@@ -34,8 +48,10 @@ struct Now {
     Real* grads;
     const int32_t* keys;
     Team team;
+    Hot hot = {};
     long first = 0;  // where in the batch the n rows begin
 
+    Hot hots(const Layer& l) const { return l.hots ? hot : Hot{l.in, l.in}; }
     Range rows() const { return team.share(n); }
     Range columns(long ld) const { return team.columns(ld); }
     template <class F>
@@ -257,29 +273,72 @@ static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const No
 // One vector of columns cannot be shared out: rows are.
 static bool narrow(const Layer& l) { return padded(l.out) == L; }
 
+// y [n] += the rows of W [in, n] that a one-hot is multiplied by, some vectors at a time.
+template <int VECTORS>
+static inline void add_hot(const Hot& hot, long row, const Real* W, long ldw, Real* y) {
+    Vec sums[VECTORS];
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; v++) sums[v] = load(y + v * L);
+    hot.each(row, [&](long place) {
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; v++) sums[v] += load(W + place * ldw + v * L);
+    });
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; v++) store(y + v * L, sums[v]);
+}
+
 static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Range own = narrow(l) ? Range{0, L} : now.columns(ld), rows = narrow(l) ? now.rows() : Range{0, now.n};
-    product(rows.size(), own.size(), l.in, Left{x + rows.begin * ld_below, ld_below, 1},
-            now.params + l.weight + own.begin * l.in, own.size(), y + rows.begin * ld + own.begin, ld,
+    const Real *W = now.params + l.weight + own.begin * l.in, *in = x + rows.begin * ld_below;
+    Real* out = y + rows.begin * ld + own.begin;
+    const Hot hot = now.hots(l);
+    product(rows.size(), own.size(), hot.begin, Left{in, ld_below, 1}, W, own.size(), out, ld,
             l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
+    if (hot.end < l.in)
+        product(rows.size(), own.size(), l.in - hot.end, Left{in + hot.end, ld_below, 1}, W + hot.end * own.size(),
+                own.size(), out, ld, out, ld);
+    for (long b = 0; hot.count && b < rows.size(); b++) {
+        long j = 0;
+        for (; j + 4 * L <= own.size(); j += 4 * L) add_hot<4>(hot, rows.begin + b, W + j, own.size(), out + b * ld + j);
+        for (; j < own.size(); j += L) add_hot<1>(hot, rows.begin + b, W + j, own.size(), out + b * ld + j);
+    }
 }
 
-// dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round.
+// dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round. Of the features
+// behind one-hots alone, the embeddings, is δ asked for.
 static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Range own = now.columns(ld), to = {own.begin, own.end < l.out ? own.end : l.out};
     const Range across = narrow(l) ? Range{0, L} : own, lines = narrow(l) ? now.team.share(l.in) : Range{0, l.in};
-    product(lines.size(), across.size(), now.n, Left{h + lines.begin, 1, ld_below}, delta + across.begin, ld,
-            now.grads + l.weight + across.begin * l.in + lines.begin * across.size(), across.size(), nullptr);
+    const Hot hot = now.hots(l);
+    Real* grads = now.grads + l.weight + across.begin * l.in;
+    for (const Range full : {Range{0, hot.begin}, Range{hot.end, l.in}}) {
+        const Range r = {std::max(lines.begin, full.begin), std::min(lines.end, full.end)};
+        if (r.size() > 0)
+            product(r.size(), across.size(), now.n, Left{h + r.begin, 1, ld_below}, delta + across.begin, ld,
+                    grads + r.begin * across.size(), across.size(), nullptr);
+    }
+    const Range among = {std::max(lines.begin, hot.begin), std::min(lines.end, hot.end)};
+    if (among.size() > 0) {
+        std::memset(grads + among.begin * across.size(), 0, among.size() * across.size() * sizeof(Real));
+        for (long b = 0; b < now.n; b++)
+            hot.each(b, [&](long place) {
+                if (place < among.begin || place >= among.end) return;
+                Real* to_row = grads + place * across.size();
+                map2(to_row, delta + b * ld + across.begin, to_row, {0, across.size()},
+                     [](Vec all, Vec one) { return all + one; });
+            });
+    }
     if (l.bias >= 0) sum_down(delta, own, now.n, ld, now.grads + l.bias);
     if (l.lowest) return;
-    transpose(l.in, to.size(), now.params + l.weight + own.begin * l.in, own.size(), turned + to.begin * ld_below,
-              ld_below);
+    const long asked = l.hots ? hot.end / L * L : 0;
+    transpose(l.in - asked, to.size(), now.params + l.weight + own.begin * l.in + asked * own.size(), own.size(),
+              turned + to.begin * ld_below + asked, ld_below);
     for (long k = to.begin; k < to.end; k++)
         for (long i = l.in; i < ld_below; i++) turned[k * ld_below + i] = 0;
     now.team.meet();
-    const Range under = now.columns(ld_below);
+    const Range some = now.columns(ld_below - asked), under = {asked + some.begin, asked + some.end};
     product(now.n, under.size(), l.out, Left{delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
             ld_below, nullptr);
 }

@@ -1,4 +1,4 @@
-// Matrix products C = A B (+ a row), the way they are known to be fast: a tile of C stays in registers while k runs.
+// Matrix products C = A B (+ a row, or + what C is), the way they are known to be fast: a tile of C stays in registers while k runs.
 #pragma once
 #include <utility>
 
@@ -36,12 +36,12 @@ struct TurnedWindows {
 
 template <int ROWS, int VECTORS, class Form>
 __attribute__((always_inline)) inline void tile(Form A, const Real* B, long ldb, Real* C, long ldc, long K,
-                                                const Real* bias) {
+                                                const Real* start, long lds) {
     Vec sums[ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; j++)
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; i++) sums[i][j] = bias ? load(bias + j * L) : Vec{};
+        for (int i = 0; i < ROWS; i++) sums[i][j] = start ? load(start + i * lds + j * L) : Vec{};
     for (long k = 0; k < K; k++) {
         Vec b[VECTORS];
 #pragma GCC unroll 8
@@ -60,33 +60,37 @@ __attribute__((always_inline)) inline void tile(Form A, const Real* B, long ldb,
 }
 
 template <int ROWS, int VECTORS, class Form>
-void last_rows(long left, Form A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
+void last_rows(long left, Form A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* start, long lds) {
     if constexpr (ROWS > 0) {
         if (left == ROWS)
-            tile<ROWS, VECTORS>(A, B, ldb, C, ldc, K, bias);
+            tile<ROWS, VECTORS>(A, B, ldb, C, ldc, K, start, lds);
         else
-            last_rows<ROWS - 1, VECTORS>(left, A, B, ldb, C, ldc, K, bias);
+            last_rows<ROWS - 1, VECTORS>(left, A, B, ldb, C, ldc, K, start, lds);
     }
 }
 
 template <int VECTORS, class Form>
-void panel(long M, Form A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* bias) {
+void panel(long M, Form A, const Real* B, long ldb, Real* C, long ldc, long K, const Real* start, long lds) {
+    const auto from = [=](long i) { return start ? start + i * lds : nullptr; };
     long i = 0;
-    for (; i + TILE_ROWS <= M; i += TILE_ROWS) tile<TILE_ROWS, VECTORS>(A.below(i), B, ldb, C + i * ldc, ldc, K, bias);
-    if (i < M) last_rows<TILE_ROWS - 1, VECTORS>(M - i, A.below(i), B, ldb, C + i * ldc, ldc, K, bias);
+    for (; i + TILE_ROWS <= M; i += TILE_ROWS)
+        tile<TILE_ROWS, VECTORS>(A.below(i), B, ldb, C + i * ldc, ldc, K, from(i), lds);
+    if (i < M) last_rows<TILE_ROWS - 1, VECTORS>(M - i, A.below(i), B, ldb, C + i * ldc, ldc, K, from(i), lds);
 }
 
-// C [M, N] = A [M, K] B [K, N] + bias [N] (if any). N is a whole number of vectors; B and C have rows of ldb and ldc.
+// C [M, N] = A [M, K] B [K, N] + start, if any: one row [N] for all, or, with rows of lds, as many as C has (and maybe C
+// itself). N is a whole number of vectors; B and C have rows of ldb and ldc.
 template <class Form>
-static void product(long M, long N, long K, Form A, const Real* B, long ldb, Real* C, long ldc, const Real* bias) {
+static void product(long M, long N, long K, Form A, const Real* B, long ldb, Real* C, long ldc, const Real* start,
+                    long lds = 0) {
     long j = 0, left = N / L;
     while (left) {
         const int now = left == 4 && TILE_VECTORS == 3 ? 2 : left < TILE_VECTORS ? int(left) : TILE_VECTORS;
-        const Real* own = bias ? bias + j : nullptr;
+        const Real* own = start ? start + j : nullptr;
         switch (now) {
-            case 3: panel<3>(M, A, B + j, ldb, C + j, ldc, K, own); break;
-            case 2: panel<2>(M, A, B + j, ldb, C + j, ldc, K, own); break;
-            default: panel<1>(M, A, B + j, ldb, C + j, ldc, K, own);
+            case 3: panel<3>(M, A, B + j, ldb, C + j, ldc, K, own, lds); break;
+            case 2: panel<2>(M, A, B + j, ldb, C + j, ldc, K, own, lds); break;
+            default: panel<1>(M, A, B + j, ldb, C + j, ldc, K, own, lds);
         }
         j += now * L;
         left -= now;

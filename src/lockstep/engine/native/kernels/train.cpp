@@ -17,6 +17,7 @@
 #include "rules.h"
 
 constexpr long MOST_FACTORS = 16;
+constexpr long AHEAD = 4;  // rows
 constexpr long WORTH_A_THREAD = 10'000'000;  // operations in a step, some 0.1 ms: threads of a team meet 20 times in it
 
 // Vectors of `width` numbers at `place`, one for each code of a category; they fill the features from `start` on.
@@ -26,6 +27,7 @@ struct Embedding {
 
 struct Program {
     int64_t members, batch, features, outputs, flat, size, layers, pieces, embeddings, lowest;
+    int64_t hot_begin, hot_end, hots;  // features that are one-hots, see Hot; 0 of them: they are filled in
     int64_t loss, rule, moments, factors, places, averaged, scales, threads;
     const Layer* layer;
     const Piece* piece;
@@ -57,10 +59,12 @@ struct Evaluation {
 // What it takes to bring a batch of a member there and back.
 struct Desk {
     Numbers input, delta, below, turned, grads, squares;
+    std::vector<int32_t> places;  // of the one-hots
     std::vector<Numbers> made, kept;
     std::vector<Real*> outputs;  // of each layer; some over others
 
-    explicit Desk(const Program& p) : input(p.batch * padded(p.features)), grads(p.size) {
+    explicit Desk(const Program& p)
+        : input(p.batch * padded(p.features)), grads(p.size), places(p.batch * p.hots) {
         long widest = padded(p.features), matrix = 0;
         for (long i = 0; i < p.layers; i++) {
             const Layer& l = p.layer[i];
@@ -77,6 +81,8 @@ struct Desk {
         for (long i = 0; i < p.pieces; i++) columns += p.piece[i].width();
         squares = Numbers(columns);
     }
+
+    Hot hot(const Program& p) const { return {p.hot_begin, p.hot_end, p.hots, places.data()}; }
 };
 
 // A member's parameters and moments, padded.
@@ -92,9 +98,17 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
     const Range own = now.rows();
     for (long b = own.begin; b < own.end; b++) {
         Real* features = desk.input + b * ld;
-        for (long i = 0; b + 1 < own.end && i < p.inputs->formulas; i++)
-            ask_for(p.inputs->formula[i], now.member, rows[b + 1]);
-        for (long i = 0; i < p.inputs->formulas; i++) fill(*p.inputs, p.inputs->formula[i], now.member, rows[b], features);
+        if (b + AHEAD < own.end) ask_for(*p.inputs, now.member, rows[b + AHEAD]);
+        int32_t* place = desk.places.data() + b * p.hots;
+        for (long i = 0; i < p.inputs->formulas; i++) {
+            const Formula& f = p.inputs->formula[i];
+            if (f.kind == ONE_HOT && p.hots) {
+                const int64_t code = p.inputs->code(now.member, rows[b], f.category);
+                *place++ = code ? int32_t(f.start + code - 1) : -1;
+            } else {
+                fill(*p.inputs, f, now.member, rows[b], features);
+            }
+        }
         for (long i = 0; i < p.embeddings; i++) {
             const Embedding& e = p.embedding[i];
             const int64_t code = p.inputs->code(now.member, rows[b], e.category);
@@ -193,7 +207,8 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
                          of(run.delta, 1), of(run.quantile, 1), of(run.scale, p.scales), p.scales};
     for (long s = begin; s < end; s++) {
         const int64_t* rows = run.rows + (s * p.members + k) * p.batch;
-        const Now now{k, p.batch, true, own.params, desk.grads, run.keys + (s * p.members + k) * p.places, team};
+        const int32_t* keys = run.keys + (s * p.members + k) * p.places;
+        const Now now{k, p.batch, true, own.params, desk.grads, keys, team, desk.hot(p)};
         gather(p, desk, rows, now);
         const Real* z = through(p, desk, now);
         if (team.index == 0)
@@ -215,7 +230,7 @@ static void evaluate_member(const Program& p, const Evaluation& e, long k, Desk&
     pack(p.piece, p.pieces, e.params + k * p.flat, params);
     for (long start = 0; start < e.counts[k]; start += p.batch) {
         const long n = std::min(p.batch, e.counts[k] - start);
-        const Now now{k, n, false, params, nullptr, nullptr, {}};
+        const Now now{k, n, false, params, nullptr, nullptr, {}, desk.hot(p)};
         gather(p, desk, e.rows[k] + start, now);
         const Real* z = through(p, desk, now);
         for (long b = 0; b < n; b++)
