@@ -64,6 +64,11 @@ def stacked(stack: Stack, objective: Objective, executor: str, batch: int, steps
     return lambda: runner.steps(state, rows, tables)
 
 
+def steps_of_a_call(stack: Stack, objective: Objective, executor: str, batch: int) -> int:
+    """As many as a training takes at once."""
+    return EXECUTORS[executor].runner(stack, objective, rule_for(AdamW())).at_once(batch)
+
+
 def plain(module: nn.Module, data: Resident, batch: int) -> Callable[[], object]:
     """A step of one network, as it is usually written."""
     optimizer = torch.optim.AdamW(module.train().parameters(), 1e-3)

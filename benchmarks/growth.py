@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from executors import CPU, ROWS, SIZES, network, plain, stacked
+from executors import CPU, ROWS, SIZES, network, plain, stacked, steps_of_a_call
 from torch import nn
 
 from lockstep.engine.executors import Objective, pick
@@ -25,7 +25,6 @@ from lockstep.engine.stack import lift
 from lockstep.engine.step import Resident
 from lockstep.network.losses import LOSSES
 
-OPERATIONS = 4e9  # of a call: some tens of milliseconds
 NETWORKS = {"W2": "20-64-64-2, batch 64", "W4": "20-128-128-2, batch 256"}
 Row = dict[str, Any]
 
@@ -37,7 +36,7 @@ def population(size: str, K: int) -> tuple[Callable[[], object], int, int]:
     modules = [network(D, H, C, p, nn.ReLU, nn.BatchNorm1d) for _ in range(K)]
     stack, objective = lift(modules, CPU), Objective("cross_entropy", LOSSES["cross_entropy"], data)
     executor, _ = pick("auto", modules[0], objective)
-    steps = max(4, round(OPERATIONS / (6 * stack.layout.total * K * batch)))
+    steps = steps_of_a_call(stack, objective, executor, batch)
     return stacked(stack, objective, executor, batch, steps), steps, 4 * 4 * stack.params.numel()
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from executors import CPU, ROWS, SIZES, network, plain, stacked
+from executors import CPU, ROWS, SIZES, network, plain, stacked, steps_of_a_call
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -70,9 +70,10 @@ def loader(module: nn.Module, data: Resident, batch: int) -> Call:
     return epoch, len(batches)
 
 
-def lockstep_steps(K: int, data: Resident, batch: int, modules: list[nn.Module], steps: int) -> Call:
+def lockstep_steps(K: int, data: Resident, batch: int, modules: list[nn.Module]) -> Call:
     stack, objective = lift(modules, CPU), Objective("cross_entropy", LOSSES["cross_entropy"], data)
     executor, _ = pick("auto", modules[0], objective)
+    steps = steps_of_a_call(stack, objective, executor, batch)
     return stacked(stack, objective, executor, batch, steps), steps * K
 
 
@@ -163,7 +164,7 @@ def report(size: str) -> None:
         "loader": loader(modules[0], data, batch),
         "torch.compile": (fused(modules[0], data, batch, compiled=True), 1),
         "jax": jax_steps(K, data, batch, (D, H, C), p, steps),
-        "lockstep": lockstep_steps(K, data, batch, copies, steps),
+        "lockstep": lockstep_steps(K, data, batch, copies),
     }
     costs = {name: float("inf") for name, call in calls.items() if call}
     speed = 0.0

@@ -163,10 +163,24 @@ def test_a_second_network_that_does_otherwise_in_a_stack_than_alone_is_found(
 
     together = train(**settings((0, 1)))
     assert [finding.evidence for finding in together.findings] == (
-        [] if stacks else ["in a stack they give other losses or outputs than alone"]
+        [] if stacks else ["in a stack they give other losses, gradients or outputs than alone"]
     )
     alone = train(**settings((1,)))
     np.testing.assert_allclose(together.predict(X)[1], alone.predict(X)[0], atol=1e-5)
+
+
+def test_gradients_that_are_others_in_a_stack_than_alone_are_found() -> None:
+    """A network whose outputs are the same, and whose gradient grows with every way back."""
+    ways = iter(range(1, 1000))
+
+    def grows(m: Calls, x: Tensor) -> Tensor:
+        y = m.layer(x)
+        if y.requires_grad:
+            y.register_hook(lambda gradient: next(ways) * gradient)
+        return y
+
+    (finding,) = train(calls(grows)).findings
+    assert finding.evidence == "in a stack they give other losses, gradients or outputs than alone"
 
 
 def test_the_reason_names_the_line_in_the_users_code() -> None:

@@ -2,7 +2,10 @@
 
 import copy
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,7 +155,7 @@ def gradients(stack: Stack, x: Tensor, *, training: bool) -> tuple[dict[str, Ten
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         return stack.call(params, buffers, (x,), training=training).square().mean(), x.sum()
 
-    grads, (losses, _) = stack.backward(loss)(stack.layout.views(stack.params), stack.buffers, x)
+    grads, (losses, _) = stack.backward(loss, plain=True)(stack.layout.views(stack.params), stack.buffers, x)
     return grads, losses
 
 
@@ -185,6 +188,120 @@ def test_recurrent_layers_have_the_gradients_that_they_have_alone(kind: type[nn.
         module(x[k]).square().mean().backward()
         for key, p in module.named_parameters():
             torch.testing.assert_close(grads[key][k], p.grad, rtol=1e-10, atol=1e-12)
+
+
+class StraightThrough(torch.autograd.Function):
+    """Its own rule for all members is made of operations that have no gradient."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return 3 * gradient
+
+    @staticmethod
+    def vmap(_: Any, dims: Any, x: Tensor) -> tuple[Tensor, int]:
+        return x.round(), dims[0]
+
+
+class Between(nn.Module):
+    """A user's layers, with something of his own between them."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.last, self.between = nn.Linear(4, 4), nn.Linear(4, 4), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.between(self.first(x)))
+
+
+def hooked(h: Tensor) -> Tensor:
+    if h.requires_grad:
+        h.register_hook(lambda gradient: 2 * gradient)
+    return 1 * h
+
+
+class Embedded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(5, 3, padding_idx=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.words((x > 0).long() + (x > 1).long())
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.norm = nn.GRU(2, 4, batch_first=True), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.cells(x.unflatten(1, (2, 2)))[0][:, -1])
+
+
+@pytest.mark.parametrize(("make", "plain"), [
+    (lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.GELU(), nn.Linear(4, 4)), True),
+    (lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 3), nn.GroupNorm(2, 2), nn.Flatten()), True),
+    (lambda: Between(torch.tanh), False),
+    (lambda: Between(hooked), False),
+    (lambda: Between(StraightThrough.apply), False),
+    (Embedded, False),
+    (lambda: nn.Sequential(nn.Linear(4, 4), Embedded()), False),
+    (Normed, False),
+])  # fmt: skip
+@pytest.mark.usefixtures("rng")
+def test_whatever_a_user_does_with_gradients_they_are_those_of_the_network_alone(
+    make: Callable[[], nn.Module], plain: bool
+) -> None:
+    originals = [make().double() for _ in range(3)]
+    stack, x = lift(originals, CPU), torch.randn(3, 6, 4, dtype=torch.float64)
+    assert stack.plain == plain
+    grads, _ = gradients(stack, x, training=True)
+    for k, module in enumerate(originals):
+        module.train()(x[k]).square().mean().backward()
+        for key, p in module.named_parameters():
+            torch.testing.assert_close(grads[key][k], torch.zeros_like(p) if p.grad is None else p.grad)
+
+
+@pytest.mark.parametrize("change", ["class", "hook", "forward", "function"])
+def test_a_network_that_runs_code_of_its_users_is_not_plain(change: str) -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    assert lift([network], CPU).plain
+    assert not lift([nn.Sequential(network, nn.TransformerEncoderLayer(4, 1, 4))], CPU).plain
+    match change:
+        case "class":
+            network[1] = Tied()
+        case "hook":
+            network[0].register_forward_hook(lambda *seen: seen[-1])
+        case "forward":
+            network[1].forward = lambda x: x
+        case "function":
+            network[1].extra = lambda x: 1 * x
+    assert not lift([network], CPU).plain
+
+
+def test_plain_gradients_do_not_load_torchs_compiler() -> None:
+    code = """
+import sys, torch
+from torch import nn
+from lockstep.engine.executors.eager import autograd_gradients
+from lockstep.engine.stack import lift
+from lockstep.network.losses import LOSSES
+stack = lift([nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)) for _ in range(2)],
+             torch.device("cpu"))
+gradients = autograd_gradients(stack, LOSSES["cross_entropy"], plain=True)
+keys = torch.zeros(2, 0, dtype=torch.int32)
+found, *_ = gradients(stack.params, {}, keys, (torch.randn(2, 5, 1, 6),), torch.zeros(2, 5, dtype=torch.int64), {})
+assert found.abs().sum() > 0
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def slope(alpha: float) -> nn.Module:

@@ -1,8 +1,8 @@
 """A stack's outputs without training: for validation, prediction and tests."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from lockstep.engine.step import Resident, gather
 
 FEWEST, MOST = 64, 16_384  # rows that go through at once: of each member, and of all
 HELD = 2**27  # bytes that a pass of more than the fewest may hold
+_OF_A_ROW: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()  # bytes that a pass holds, by a stack's form
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def outputs_on_own_rows(
     with in_stack(stack.eval_form), stack.drawing():
         outputs = in_passes(
             lambda part: forward(views, buffers, tuple(gather(x, padded[:, part]) for x in data.inputs)),
-            longest, len(rows),
+            longest, len(rows), stack.eval_form,
         )  # fmt: skip
     return [output[: len(own)] for output, own in zip(outputs, rows, strict=True)]
 
@@ -44,22 +45,22 @@ def outputs_on_all_rows(stack: Stack, params: Tensor, buffers: Tensors, inputs: 
     forward = stack.each(lambda p, b, x: stack.call(p, b, x, training=False), in_dims=(0, 0, None))
     with in_stack(stack.eval_form), stack.drawing():
         return in_passes(
-            lambda part: forward(views, buffers, tuple(x[part] for x in inputs)), len(inputs[0]), len(params)
-        )
+            lambda part: forward(views, buffers, tuple(x[part] for x in inputs)),
+            len(inputs[0]), len(params), stack.eval_form,
+        )  # fmt: skip
 
 
-def in_passes(outputs: Callable[[slice], Tensor], rows: int, members: int) -> Tensor:
-    """``outputs`` ``[K, N, …]`` of so many rows of each member, in passes of few rows first, and of four times as many
-    for as long as what a pass holds of every layer allows it: a row may be ten numbers, or an image."""
+def in_passes(outputs: Callable[[slice], Tensor], rows: int, members: int, form: nn.Module) -> Tensor:
+    """``outputs`` ``[K, N, …]`` of so many rows of each member: of few in the first pass that ``form`` ever takes, and
+    then of as many as ``HELD`` allows for what that held of every layer, for a row may be ten numbers or an image."""
     parts: list[Tensor] = []
-    start, size = 0, FEWEST
-    while start < rows or not parts:
-        with Living() if start + size < rows else nullcontext() as living:
-            parts.append(outputs(slice(start, start + size)))
-        start += size
-        if living and 4 * living.most <= HELD:
-            size = max(FEWEST, min(4 * size, MOST // members))
-    return torch.cat(parts, dim=1)
+    if form not in _OF_A_ROW and rows > FEWEST:
+        with Living() as living:
+            parts.append(outputs(slice(0, FEWEST)))
+        _OF_A_ROW[form] = living.most / (FEWEST * members)
+    size = max(FEWEST, int(min(MOST, HELD / max(_OF_A_ROW.get(form, 0), 1)) / members))
+    starts = range(FEWEST if parts else 0, max(rows, 1), size)
+    return torch.cat([*parts, *(outputs(slice(start, start + size)) for start in starts)], dim=1)
 
 
 def by_torch(stack: Stack) -> Callable[[tuple[Tensor, ...]], Tensor]:

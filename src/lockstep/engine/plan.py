@@ -1,5 +1,6 @@
 """The plan: how a run is executed, each choice with its reason."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from lockstep.errors import SpecError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "tf32")
 COMPILING = 4.0  # seconds that a compiler takes for the kernels
+FUNCTORCH = 90_000_000  # bytes
 TRIED = 8  # networks of a stack, to see how long a step takes
 SPARE = 0.8  # of the memory that is left: what is worked out is 20 % wrong at most, and others want some too
 
@@ -76,7 +78,7 @@ def make_plan(
 ) -> Plan:
     """How these modules are trained on this machine. ``afterwards`` are the bytes that a CPU holds once they are
     trained, for measuring and a report. Raises ``SpecError`` for what cannot train them."""
-    members, before = population.training, machine.memory_held()
+    members, before, transforms = population.training, machine.memory_held(), "torch._dynamo" in sys.modules
     groups = stackable(modules, [kinds(member) for member in members])
     precision, why = precision_for(forced.precision, device, modules[0])
     found, each = [], []
@@ -88,6 +90,8 @@ def make_plan(
     left = machine.memory_left(device)
     at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
     to_train = max(need.of(k, len(group)) if need else 0 for need, k, group in zip(each, at_once, groups, strict=True))
+    if not transforms and "torch._dynamo" in sys.modules:  # what torch.func.grad loads when it is first called
+        before += FUNCTORCH
     held = stored(data) if device.type == "cuda" else before
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
     choices = (

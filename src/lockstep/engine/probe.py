@@ -11,25 +11,22 @@ import torch
 from torch import Tensor
 
 from lockstep.engine.alone import seeded
-from lockstep.engine.executors.eager import autograd_gradients
+from lockstep.engine.executors import by_autograd
 from lockstep.engine.forward import outputs_on_all_rows
+from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member
 from lockstep.engine.refusals import DROPOUT, Reason, first_sentence, in_stack, no_rule, operation, unstackable
 from lockstep.engine.stack import Stack, lift
-from lockstep.engine.step import Resident
 from lockstep.engine.streams import epoch_rows
 from lockstep.network.layers.dropout import dropout_keys
-from lockstep.network.losses import LossFunction
 
 SLOW = "There is a performance drop"  # torch's warning where vmap runs an operation network by network
 
 
-def reason_to_part(
-    stack: Stack, members: Sequence[Member], data: Resident, loss: LossFunction, numbers: dict[str, Tensor]
-) -> Reason | None:
+def reason_to_part(stack: Stack, members: Sequence[Member], problem: Problem) -> Reason | None:
     """Why the ``members`` of ``stack`` must train one after another; None where they can be the stack that they are.
 
-    The gradients of the first two members on two batches, and their outputs, are worked out alone by plain autograd:
+    Losses and gradients of the first two members on two batches, and their outputs, are worked out alone:
     what is wrong with network, loss or data is raised from there. Then those of both (or of one twice) under ``vmap``:
     what is raised there, or comes out otherwise for either, is the reason; the second one's own form shows what the
     first one's lacks. Two batches, because what a forward keeps from one to the next shows in the second. Nothing is
@@ -40,15 +37,12 @@ def reason_to_part(
         stack.params.device
     )
     with seeded(0, stack.params.device):
-        each = [
-            tried_alone(stack, k, members[k], rows[k : k + 1], data, loss, numbers, rows[0])
-            for k in dict.fromkeys(pair)
-        ]
+        each = [tried_alone(stack, k, members[k], rows[k : k + 1], problem, rows[0]) for k in dict.fromkeys(pair)]
         drawn = streams()
         try:
             with fallbacks() as slow:
                 two = [members[k] for k in pair]
-                both = tried(stack.part(pair, mapped=True), two, rows, data, loss, numbers, pair, rows[0])
+                both = tried(stack.part(pair, mapped=True), two, rows, problem, pair, rows[0])
         except Exception as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             return unstackable(cause, stack.train_form) or Reason(f"torch says: {first_sentence(str(cause))}", "")
@@ -67,7 +61,7 @@ def judged(same: bool, slow: Sequence[str], drew: bool, stack: Stack) -> Reason 
         return no_rule(slow[0], stack.train_form)
     if not same:
         return Reason(
-            "in a stack they give other losses or outputs than alone",
+            "in a stack they give other losses, gradients or outputs than alone",
             "Look for what the forward keeps outside tensors.",
         )
     return None
@@ -82,31 +76,30 @@ def alike(alone: Tensor, stacked: Tensor) -> bool:
 
 
 def tried_alone(
-    stack: Stack, place: int, member: Member, rows: Tensor, data: Resident, loss: LossFunction,
-    numbers: dict[str, Tensor], shown: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    stack: Stack, place: int, member: Member, rows: Tensor, problem: Problem, shown: Tensor
+) -> tuple[Tensor, ...]:
     """``tried`` of one member as it would train by itself: by its own module's form."""
     own = lift([stack.originals[place]], stack.params.device, mapped=False)
-    return tried(own, [member], rows, data, loss, numbers, [place], shown)
+    return tried(own, [member], rows, problem, [place], shown)
 
 
 def tried(
-    stack: Stack, members: Sequence[Member], rows: Tensor, data: Resident, loss: LossFunction,
-    numbers: dict[str, Tensor], places: list[int], shown: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The losses ``[K, 2]`` of two batches of ``rows`` ``[K, B]``, with the gradients worked out beside; and then the
-    outputs ``[K, B, …]`` in eval mode on the rows ``shown`` ``[B]``."""
-    gradients = autograd_gradients(stack, loss)
+    stack: Stack, members: Sequence[Member], rows: Tensor, problem: Problem, places: list[int], shown: Tensor
+) -> tuple[Tensor, ...]:
+    """The losses ``[K, 2]`` of two batches of ``rows`` ``[K, B]``, the gradients ``[K, 2, P]``, and then the outputs
+    ``[K, B, …]`` in eval mode on the rows ``shown`` ``[B]``."""
+    gradients = by_autograd(stack, problem.objective)
     params, buffers = stack.params.clone(), {name: buffer.clone() for name, buffer in stack.buffers.items()}
-    own = {name: number[places] for name, number in numbers.items()}
+    own = {name: number[places] for name, number in problem.loss_numbers.items()}
     keys = dropout_keys(np.array([member.seed for member in members]), np.arange(2), stack.places)
-    losses = []
+    losses, grads = [], []
     with in_stack(stack.train_form):
         for now in torch.from_numpy(keys).to(params.device):
-            _, loss_now, buffers = gradients(params, buffers, now, *data.batch(rows), own)
-            losses.append(loss_now)
-    outputs = outputs_on_all_rows(stack, params, buffers, tuple(x[shown] for x in data.inputs))
-    return torch.stack(losses, dim=1), outputs
+            grads_now, losses_now, buffers = gradients(params, buffers, now, *problem.data.batch(rows), own)
+            losses.append(losses_now)
+            grads.append(grads_now)
+    outputs = outputs_on_all_rows(stack, params, buffers, tuple(x[shown] for x in problem.data.inputs))
+    return torch.stack(losses, dim=1), torch.stack(grads, dim=1), outputs
 
 
 def streams() -> tuple[object, ...]:

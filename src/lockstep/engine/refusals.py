@@ -88,7 +88,7 @@ def unstackable(error: Exception, form: nn.Module) -> Reason | None:
                 f"the values decide a tensor's shape{place}",
                 "They stack with a mask to multiply by in place of an index.",
             )
-        case _ if "`data` under vmap" in reason:
+        case _ if "with `.data`" in reason or "`data` under vmap" in reason:
             return Reason(
                 f"the forward sets a tensor's .data{place}",
                 "They stack with copy_() under torch.no_grad() in place of .data.",

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import functional_call, grad_and_value, vjp, vmap
 
 from lockstep.engine.alone import SEVERAL, gradient_alone, one_alone, over, seeded
-from lockstep.engine.structure import structure
+from lockstep.engine.structure import is_the_libraries, structure
 from lockstep.errors import TrainingError
 from lockstep.network.layers.dropout import Keyed, key_dropout, keyed_dropouts
 
@@ -76,9 +76,29 @@ class Stack:
         """``function`` of one member as one of all, over the leading axis: by ``vmap``, or on the only member."""
         return vmap(function, in_dims=in_dims) if self.mapped else one_alone(function, in_dims)
 
-    def backward(self, loss: Callable[..., tuple[Tensor, Any]]) -> Callable[..., Any]:
-        """From one member's ``(params, …) → (loss, rest)`` to all members' ``(gradients, (losses, rest))``."""
-        return gradient_of_each(self.each(loss)) if self.mapped else self.each(gradient_alone(loss))
+    @cached_property
+    def plain(self) -> bool:
+        """Whether plain autograd sees in operations on all members what it sees in one member's.
+
+        So it does in torch's layers and ours. What a user's own code asks of a gradient (a hook, a function with a
+        ``vmap`` of its own), and which rows of an embedding are padding, torch's rules for all members do not keep;
+        and for recurrence and attention of its own it has none, or slow ones.
+        """
+        return all(
+            is_the_libraries(module)
+            and not isinstance(module, nn.RNNBase | nn.MultiheadAttention)
+            and getattr(module, "padding_idx", None) is None
+            for module in self.originals[0].modules()
+        )
+
+    def backward(self, loss: Callable[..., tuple[Tensor, Any]], *, plain: bool = False) -> Callable[..., Any]:
+        """From one member's ``(params, …) → (loss, rest)`` to all members' ``(gradients, (losses, rest))``. ``plain``
+        says that there is nothing of a user's own in ``loss`` beside the network."""
+        if not self.mapped:
+            return self.each(gradient_alone(loss))
+        if plain and self.plain:
+            return gradient_of_each(self.each(loss))
+        return self.each(grad_and_value(loss, has_aux=True))
 
     def drawing(self, keys: Tensor | None = None) -> AbstractContextManager[None]:
         """Around anything that runs the members. One that runs alone may draw from torch's own stream, which starts
@@ -93,7 +113,7 @@ class Stack:
         for module in form.modules():
             if isinstance(module, Keyed):
                 module.calls = 0
-        if self.mapped and any(isinstance(module, nn.RNNBase) for module in form.modules()):
+        if self.mapped and not training and any(isinstance(module, nn.RNNBase) for module in form.modules()):
             output = in_small_operations(lambda p: functional_call(form, (p, buffers), inputs), params)
         else:
             output = functional_call(form, (params, buffers), inputs)
@@ -137,8 +157,8 @@ def gradient_of_each(losses: Callable[..., tuple[Tensor, Any]]) -> Callable[...,
     """From all members' ``(params, …) → (losses [K], rest)`` to ``(gradients, (losses, rest))``: a member's parameters
     are in its own loss alone, so the gradient of the sum holds each one's.
 
-    ``vmap(grad_and_value(loss))`` says the same, goes down to each operation twice, and loads torch's compiler, which
-    takes 1.6 s and 90 MB.
+    ``vmap(grad_and_value(loss))`` says the same where ``Stack.plain`` does not hold, too. It goes down to each
+    operation twice, and loads torch's compiler, which takes 1.6 s and 90 MB.
     """
 
     def gradient(params: Tensors, *rest: Any) -> tuple[Tensors, tuple[Tensor, Any]]:
@@ -154,15 +174,14 @@ def gradient_of_each(losses: Callable[..., tuple[Tensor, Any]]) -> Callable[...,
 
 
 def in_small_operations(function: Callable[[Tensors], Any], params: Tensors) -> Any:
-    """``function(params)`` where a derivative of ``torch.func`` could be asked for: there torch takes its recurrent
-    layers apart into operations that ``vmap`` has rules for, and under ``vmap`` alone it does not."""
-    recording = torch.is_grad_enabled()
+    """``function(params)`` where autograd sees it, though nothing is recorded: there torch takes its recurrent layers
+    apart into operations that ``vmap`` has rules for, and under ``vmap`` alone it does not."""
 
-    def aside(params: Tensors) -> tuple[Tensor, Any]:
-        with torch.set_grad_enabled(recording):
-            return next(iter(params.values())), function(params)
+    @torch.no_grad()
+    def unrecorded(params: Tensors) -> Any:
+        return function(params)
 
-    return vjp(aside, params, has_aux=True)[-1]
+    return vjp(unrecorded, params)[0]
 
 
 def lift_groups(

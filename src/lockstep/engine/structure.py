@@ -29,6 +29,15 @@ def dtype_of(module: nn.Module) -> torch.dtype:
     return next(p.dtype for p in module.parameters() if p.requires_grad)
 
 
+def is_the_libraries(module: nn.Module) -> bool:
+    """Whether a module by itself, its submodules aside, runs torch's code and ours alone: it has no class, forward,
+    function or hook of its user's."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    held = [value for value in vars(module).values() if callable(value) and not isinstance(value, Tensor)]
+    sources = [(getattr(each, "__module__", None) or "torch").split(".")[0] for each in (type(module), *held)]
+    return not any(hooks) and "forward" not in vars(module) and set(sources) <= {"torch", "lockstep"}
+
+
 def structure(module: nn.Module) -> tuple[object, ...]:
     """A hashable that is equal for modules that can share a stack: classes, settings, names, shapes and types.
 

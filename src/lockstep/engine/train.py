@@ -242,7 +242,7 @@ def told_apart(
     for group in groups:
         two = [members[position] for position in group[:2]]
         pair, own = lift([modules[position] for position in group[:2]], device), problem(two)
-        reason = reason_to_part(pair, two, own.data, own.loss, own.loss_numbers)
+        reason = reason_to_part(pair, two, own)
         if reason is not None:
             notice(not_stacked(reason, len(group)))
         apart.append(reason is not None)

@@ -57,7 +57,7 @@ def stepping(gradients: Callable[[Stack, Objective], Gradients]) -> Callable[[St
 
 
 def by_autograd(stack: Stack, objective: Objective) -> Gradients:
-    return autograd_gradients(stack, objective.loss, objective.precision)
+    return autograd_gradients(stack, objective.loss, objective.precision, plain=bool(objective.name))
 
 
 def by_fused_layers(stack: Stack, objective: Objective, rule: Rule) -> Runner:

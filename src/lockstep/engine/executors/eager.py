@@ -37,7 +37,10 @@ def rounded(arg: Any) -> Any:
     return arg.bfloat16() if isinstance(arg, Tensor) and arg.dtype == torch.float32 else arg
 
 
-def autograd_gradients(stack: Stack, loss: LossFunction, precision: str = "float32") -> Gradients:
+def autograd_gradients(
+    stack: Stack, loss: LossFunction, precision: str = "float32", *, plain: bool = False
+) -> Gradients:
+    """``plain`` says that the loss is none of a user's own, see ``Stack.backward``."""
     products = RoundedProducts if precision == "bfloat16" else nullcontext
 
     def member_loss(
@@ -51,7 +54,7 @@ def autograd_gradients(stack: Stack, loss: LossFunction, precision: str = "float
         became = {name: now[name] for name in buffers if name not in keyed}
         return loss(output, target, numbers), buffers | became
 
-    backward = stack.backward(member_loss)
+    backward = stack.backward(member_loss, plain=plain)
 
     def gradients(
         params: Tensor, buffers: Tensors, keys: Tensor, inputs: tuple[Tensor, ...], target: Tensor, numbers: Tensors

@@ -14,7 +14,7 @@ from lockstep.engine.native.parts import Draft, run
 from lockstep.engine.native.structures import Cell
 from lockstep.engine.native.toolchain import NoLibrary, library
 from lockstep.engine.stack import Stack
-from lockstep.engine.structure import dtype_of
+from lockstep.engine.structure import dtype_of, is_the_libraries
 from lockstep.network.families.cnn import ImageCnn, ImageStage
 from lockstep.network.families.transformer import Block
 from lockstep.network.layers.dropout import KeyedDropout
@@ -126,8 +126,7 @@ def as_written(module: nn.Module) -> bool:
 
     A class of the user's own, a hook or a forward of its own would not be run.
     """
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    if type(module).__module__.split(".")[0] not in ("torch", "lockstep") or any(hooks) or "forward" in vars(module):
+    if not is_the_libraries(module):
         return False
     match module:
         case nn.LayerNorm() | nn.Linear():

@@ -221,19 +221,36 @@ class Whole(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         assert ctx.training
-        x, flat, *numbers = ctx.saved_tensors
         of_x = ctx.needs_input_grad[0]
-        if flat.dim() == 2:
-            to_x, to_flat = backward(grad, x, flat, Numbers(*numbers), ctx.draft, of_x)
-        else:
-            grad, x, flat, *numbers = (own[None] for own in (grad, x, flat, *numbers))
-            to_x, to_flat = (each[0] for each in backward(grad, x, flat, Numbers(*numbers), ctx.draft, of_x))
+        to_x, to_flat = WholeBack.apply(grad, *ctx.saved_tensors, ctx.draft, of_x)  # type: ignore[no-untyped-call]
         return to_x if of_x else None, to_flat, *[None] * 8
 
     @staticmethod
     def vmap(info: Any, dims: Dims, *inputs: Any) -> tuple[Any, int]:
         *tensors, draft, training = inputs
         return Whole.apply(*stacked(tensors, dims, info.batch_size), draft, training), 0  # type: ignore[no-untyped-call]
+
+
+class WholeBack(torch.autograd.Function):
+    """(δ, x, parameters, numbers, draft, whether δ of x is wanted) → (δ of x, or nothing, gradients)."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        *tensors, draft, of_x = inputs
+        grad, x, flat, *numbers = tensors
+        if flat.dim() == 2:
+            return backward(grad, x, flat, Numbers(*numbers), draft, of_x)
+        grad, x, flat, *numbers = (own[None] for own in tensors)
+        return tuple(each[0] for each in backward(grad, x, flat, Numbers(*numbers), draft, of_x))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, dims: Dims, *inputs: Any) -> tuple[Any, int]:
+        *tensors, draft, of_x = inputs
+        return WholeBack.apply(*stacked(tensors, dims, info.batch_size), draft, of_x), 0  # type: ignore[no-untyped-call]
 
 
 def stacked(tensors: Sequence[Tensor], dims: Dims, members: int) -> list[Tensor]:

@@ -139,7 +139,7 @@ def padded(count: int, vector: int) -> int:
 def layers_in_c(chain: Chain, places: Places, buffers: Tensors, dropouts: Sequence[str]) -> Any:
     """The layers with the buffers of all members as they lie now."""
     made = array(structures.Layer, [layer_in_c(*one, places, buffers, dropouts) for one in chain.layers])
-    made[0].hots = one_hots(chain).count > 0
+    made[0].by_places, made[0].asked = one_hots(chain).count > 0, sum(formula.width for formula in chain.formulas)
     return made
 
 

@@ -30,7 +30,7 @@ from lockstep.engine.step import Resident, Runner, Tables
 from lockstep.errors import TrainingError
 from lockstep.optim import Rule
 
-AT_ONCE = 2e10  # operations in a call: a fraction of a second, after which an interruption is heard
+AT_ONCE = 4e10  # operations in a call: a fraction of a second, after which an interruption is heard
 LOSS_NUMBERS = ("class_weights", "label_smoothing", "delta", "quantile", "scale")
 
 

@@ -36,7 +36,7 @@ def pointer(items: Any) -> int:
 class Layer(Structure):
     _fields_ = [
         *fields(c_int32, "kind function"),
-        *fields(c_int64, "inputs outputs weight bias lowest hots groups place"),
+        *fields(c_int64, "inputs outputs weight bias lowest by_places asked groups place"),
         *fields(c_double, "eps momentum a s"),
         *fields(c_void_p, "first second count"),
         *fields(c_int64, "stride wide"),

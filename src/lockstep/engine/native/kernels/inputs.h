@@ -33,7 +33,18 @@ struct Inputs {
         const int64_t own = codes[row * categories + category];
         return own * known[member * all_codes + offsets[category] + own];
     }
+    int64_t among_all(int64_t row, int64_t category) const {
+        return offsets[category] + codes[row * categories + category];
+    }
 };
+
+// Which feature is 1 for each code of a one-hot's category, −1 where none is, at the code's place among those of all.
+static void places_of(const Inputs& inputs, const Formula& f, long member, int32_t* places) {
+    const int64_t* known = inputs.known + member * inputs.all_codes + inputs.offsets[f.category];
+    places += inputs.offsets[f.category];
+    places[0] = -1;
+    for (long code = 1; code <= f.width; code++) places[code] = known[code] ? int32_t(f.start + code - 1) : -1;
+}
 
 template <class Number>
 static void scale_pixels(const Number* __restrict x, Real* __restrict y, long n, Real centre, Real spread) {

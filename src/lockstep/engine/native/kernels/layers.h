@@ -19,7 +19,7 @@ struct Layer {
     int64_t in, out;            // widths
     int64_t weight, bias;       // offsets of the parameters, −1: it has none
     int64_t lowest;             // nothing below learns: nobody asks for its δ_below
-    int64_t hots;               // of a first linear layer: its one-hots come as places, see Hot
+    int64_t by_places, asked;   // of a first linear layer: its one-hots come as places, see Hot; from where on in δ_below
     int64_t groups, place;      // of a norm; which of the keys is the dropout's
     double eps, momentum, a, s;
     void *first, *second;       // buffers of all members: running mean and variance; threshold and scale; a row
@@ -28,7 +28,7 @@ struct Layer {
 };
 
 // Features begin … end of a batch are one-hots, `count` to a row. They are not filled in, for a product would multiply
-// by nothing but zeros: `places` [n, count] says which features are 1, −1 where none is.
+// by little else than zeros: `places` [n, count] says which features are 1, −1 where none is.
 struct Hot {
     long begin = 0, end = 0, count = 0;
     const int32_t* places = nullptr;
@@ -51,7 +51,7 @@ struct Now {
     Hot hot = {};
     long first = 0;  // where in the batch the n rows begin
 
-    Hot hots(const Layer& l) const { return l.hots ? hot : Hot{l.in, l.in}; }
+    Hot hot_of(const Layer& l) const { return l.by_places ? hot : Hot{l.in, l.in}; }
     Range rows() const { return team.share(n); }
     Range columns(long ld) const { return team.columns(ld); }
     template <class F>
@@ -287,12 +287,26 @@ static inline void add_hot(const Hot& hot, long row, const Real* W, long ldw, Re
     for (int v = 0; v < VECTORS; v++) store(y + v * L, sums[v]);
 }
 
+// The rows of dW [in, n] that a one-hot stands for += δ [n].
+template <int VECTORS>
+static inline void add_to_hot(const Hot& hot, long row, const Real* delta, Range among, Real* grads, long ldw) {
+    Vec own[VECTORS];
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; v++) own[v] = load(delta + v * L);
+    hot.each(row, [&](long place) {
+        if (place < among.begin || place >= among.end) return;
+        Real* to = grads + place * ldw;
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; v++) store(to + v * L, load(to + v * L) + own[v]);
+    });
+}
+
 static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Range own = narrow(l) ? Range{0, L} : now.columns(ld), rows = narrow(l) ? now.rows() : Range{0, now.n};
     const Real *W = now.params + l.weight + own.begin * l.in, *in = x + rows.begin * ld_below;
     Real* out = y + rows.begin * ld + own.begin;
-    const Hot hot = now.hots(l);
+    const Hot hot = now.hot_of(l);
     product(rows.size(), own.size(), hot.begin, Left{in, ld_below, 1}, W, own.size(), out, ld,
             l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
     if (hot.end < l.in)
@@ -305,13 +319,13 @@ static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
     }
 }
 
-// dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round. Of the features
-// behind one-hots alone, the embeddings, is δ asked for.
+// dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round. Of features, δ is
+// asked for embeddings alone, which are the last.
 static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Range own = now.columns(ld), to = {own.begin, own.end < l.out ? own.end : l.out};
     const Range across = narrow(l) ? Range{0, L} : own, lines = narrow(l) ? now.team.share(l.in) : Range{0, l.in};
-    const Hot hot = now.hots(l);
+    const Hot hot = now.hot_of(l);
     Real* grads = now.grads + l.weight + across.begin * l.in;
     for (const Range full : {Range{0, hot.begin}, Range{hot.end, l.in}}) {
         const Range r = {std::max(lines.begin, full.begin), std::min(lines.end, full.end)};
@@ -322,23 +336,22 @@ static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* 
     const Range among = {std::max(lines.begin, hot.begin), std::min(lines.end, hot.end)};
     if (among.size() > 0) {
         std::memset(grads + among.begin * across.size(), 0, among.size() * across.size() * sizeof(Real));
-        for (long b = 0; b < now.n; b++)
-            hot.each(b, [&](long place) {
-                if (place < among.begin || place >= among.end) return;
-                Real* to_row = grads + place * across.size();
-                map2(to_row, delta + b * ld + across.begin, to_row, {0, across.size()},
-                     [](Vec all, Vec one) { return all + one; });
-            });
+        long j = 0;
+        const auto over_rows = [&](auto add) {
+            for (long b = 0; b < now.n; b++) add(hot, b, delta + b * ld + across.begin + j, among, grads + j, across.size());
+        };
+        for (; j + 4 * L <= across.size(); j += 4 * L) over_rows(add_to_hot<4>);
+        for (; j < across.size(); j += L) over_rows(add_to_hot<1>);
     }
     if (l.bias >= 0) sum_down(delta, own, now.n, ld, now.grads + l.bias);
     if (l.lowest) return;
-    const long asked = l.hots ? hot.end / L * L : 0;
-    transpose(l.in - asked, to.size(), now.params + l.weight + own.begin * l.in + asked * own.size(), own.size(),
-              turned + to.begin * ld_below + asked, ld_below);
+    const long from = l.asked / L * L;
+    transpose(l.in - from, to.size(), now.params + l.weight + own.begin * l.in + from * own.size(), own.size(),
+              turned + to.begin * ld_below + from, ld_below);
     for (long k = to.begin; k < to.end; k++)
         for (long i = l.in; i < ld_below; i++) turned[k * ld_below + i] = 0;
     now.team.meet();
-    const Range some = now.columns(ld_below - asked), under = {asked + some.begin, asked + some.end};
+    const Range some = now.columns(ld_below - from), under = {from + some.begin, from + some.end};
     product(now.n, under.size(), l.out, Left{delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
             ld_below, nullptr);
 }

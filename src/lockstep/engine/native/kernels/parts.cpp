@@ -123,8 +123,8 @@ static Desks desks;
 struct Chunk {
     long member, begin, samples;
     Now now(const Part& p, const Step& s, Desk& desk) const {
-        return {member, samples * s.rows, p.training != 0, desk.params, desk.grads, p.keys + member * p.places, Team(), Hot(),
-                begin * s.rows};
+        return {member, samples * s.rows, p.training != 0, desk.params, desk.grads, p.keys + member * p.places,
+                Team(), Hot(), begin * s.rows};
     }
     const uint8_t* mask(const Part& p) const {
         return p.mask ? p.mask + (member * p.samples + begin) * p.step[0].rows : nullptr;

@@ -1,4 +1,5 @@
-// Matrix products C = A B (+ a row, or + what C is), the way they are known to be fast: a tile of C stays in registers while k runs.
+// Matrix products C = A B (+ a row, or what C is), the way they are known to be fast: a tile of C stays in registers
+// while k runs.
 #pragma once
 #include <utility>
 
@@ -78,7 +79,7 @@ void panel(long M, Form A, const Real* B, long ldb, Real* C, long ldc, long K, c
     if (i < M) last_rows<TILE_ROWS - 1, VECTORS>(M - i, A.below(i), B, ldb, C + i * ldc, ldc, K, from(i), lds);
 }
 
-// C [M, N] = A [M, K] B [K, N] + start, if any: one row [N] for all, or, with rows of lds, as many as C has (and maybe C
+// C [M, N] = A [M, K] B [K, N] + start, if any: one row [N] for all, or, with rows of lds, as many as C has (maybe C
 // itself). N is a whole number of vectors; B and C have rows of ldb and ldc.
 template <class Form>
 static void product(long M, long N, long K, Form A, const Real* B, long ldb, Real* C, long ldc, const Real* start,

@@ -59,12 +59,13 @@ struct Evaluation {
 // What it takes to bring a batch of a member there and back.
 struct Desk {
     Numbers input, delta, below, turned, grads, squares;
-    std::vector<int32_t> places;  // of the one-hots
+    std::vector<int32_t> places, place_of;  // of the batch's one-hots; of each code of all categories, see Hot
     std::vector<Numbers> made, kept;
     std::vector<Real*> outputs;  // of each layer; some over others
 
     explicit Desk(const Program& p)
-        : input(p.batch * padded(p.features)), grads(p.size), places(p.batch * p.hots) {
+        : input(p.batch * padded(p.features)), grads(p.size), places(p.batch * p.hots),
+          place_of(p.hots ? p.inputs->all_codes : 0) {
         long widest = padded(p.features), matrix = 0;
         for (long i = 0; i < p.layers; i++) {
             const Layer& l = p.layer[i];
@@ -82,7 +83,12 @@ struct Desk {
         squares = Numbers(columns);
     }
 
-    Hot hot(const Program& p) const { return {p.hot_begin, p.hot_end, p.hots, places.data()}; }
+    // For the batches of one member.
+    Hot hot(const Program& p, long member) {
+        for (long i = 0; p.hots && i < p.inputs->formulas; i++)
+            if (const Formula& f = p.inputs->formula[i]; f.kind == ONE_HOT) places_of(*p.inputs, f, member, place_of.data());
+        return {p.hot_begin, p.hot_end, p.hots, places.data()};
+    }
 };
 
 // A member's parameters and moments, padded.
@@ -102,12 +108,10 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
         int32_t* place = desk.places.data() + b * p.hots;
         for (long i = 0; i < p.inputs->formulas; i++) {
             const Formula& f = p.inputs->formula[i];
-            if (f.kind == ONE_HOT && p.hots) {
-                const int64_t code = p.inputs->code(now.member, rows[b], f.category);
-                *place++ = code ? int32_t(f.start + code - 1) : -1;
-            } else {
+            if (f.kind == ONE_HOT && p.hots)
+                *place++ = desk.place_of[p.inputs->among_all(rows[b], f.category)];
+            else
                 fill(*p.inputs, f, now.member, rows[b], features);
-            }
         }
         for (long i = 0; i < p.embeddings; i++) {
             const Embedding& e = p.embedding[i];
@@ -205,10 +209,11 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
     const auto of = [&](const Real* numbers, long each) { return numbers ? numbers + k * each : nullptr; };
     const LossNumbers by{of(run.weights, p.loss == CROSS_ENTROPY ? p.outputs : 2), of(run.smoothing, 1),
                          of(run.delta, 1), of(run.quantile, 1), of(run.scale, p.scales), p.scales};
+    const Hot hot = desk.hot(p, k);
     for (long s = begin; s < end; s++) {
         const int64_t* rows = run.rows + (s * p.members + k) * p.batch;
         const int32_t* keys = run.keys + (s * p.members + k) * p.places;
-        const Now now{k, p.batch, true, own.params, desk.grads, keys, team, desk.hot(p)};
+        const Now now{k, p.batch, true, own.params, desk.grads, keys, team, hot};
         gather(p, desk, rows, now);
         const Real* z = through(p, desk, now);
         if (team.index == 0)
@@ -228,9 +233,10 @@ static void train_member(const Program& p, const Run& run, long k, long begin, l
 
 static void evaluate_member(const Program& p, const Evaluation& e, long k, Desk& desk, Numbers& params) {
     pack(p.piece, p.pieces, e.params + k * p.flat, params);
+    const Hot hot = desk.hot(p, k);
     for (long start = 0; start < e.counts[k]; start += p.batch) {
         const long n = std::min(p.batch, e.counts[k] - start);
-        const Now now{k, n, false, params, nullptr, nullptr, {}, desk.hot(p)};
+        const Now now{k, n, false, params, nullptr, nullptr, {}, hot};
         gather(p, desk, e.rows[k] + start, now);
         const Real* z = through(p, desk, now);
         for (long b = 0; b < n; b++)
