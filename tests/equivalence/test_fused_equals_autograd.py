@@ -38,6 +38,12 @@ class Whole(nn.Module):
         return self.head(self.body(x, *masks))
 
 
+class Ours(Whole):
+    """The same as if it were of the library: by plain autograd, see ``Stack.plain``."""
+
+    __module__ = "lockstep.network"
+
+
 def random_cnn(rng):
     # A single weight in front of a batch norm does nothing: its gradient is round-off, which Adam scales up to a step.
     kernel = int(rng.choice([1, 3, 5]))
@@ -86,7 +92,7 @@ def data_for(shape, rng, dtype):
     return Resident((x, lengths) if sequence else (x,), torch.from_numpy(rng.integers(CLASSES, size=ROWS)))
 
 
-def setting(family, rng, dtype, **training):
+def setting(family, rng, dtype, network=Whole, **training):
     spec, shape = FAMILIES[family](rng)
     print(spec, shape)  # shown when a test fails
     train = TrainSpec(
@@ -94,7 +100,7 @@ def setting(family, rng, dtype, **training):
         training=Training(**({"epochs": 3, "batch_size": 13} | training)),
         population=Population(folds=1, seeds=2, seed=int(rng.integers(1000))),
     )
-    return train, (lambda _: Whole(spec, shape).to(dtype)), data_for(shape, rng, dtype)
+    return train, (lambda _: network(spec, shape).to(dtype)), data_for(shape, rng, dtype)
 
 
 def population_of(train):
@@ -126,10 +132,11 @@ def apart(one, other):
     return float((one.double() - other.double()).norm() / other.double().norm().clamp(min=1e-6))
 
 
+@pytest.mark.parametrize("network", [Whole, Ours])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_float64_weights_buffers_losses_and_outputs_are_autograds(family, rng):
+def test_in_float64_weights_buffers_losses_and_outputs_are_autograds(family, network, rng):
     for _ in range(3):
-        case = setting(family, rng, torch.float64)
+        case = setting(family, rng, torch.float64, network)
         (state, *found), (by_autograd, *expected) = (stepped(executor, *case) for executor in ("fused", "eager"))
         assert apart(state.params, by_autograd.params) < 1e-9
         for name, buffer in by_autograd.buffers.items():
@@ -155,7 +162,7 @@ def follows(family, rng):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_members_stop_where_they_would_stop_by_autograd_and_alone(family, rng):
-    train, make, data = setting(family, rng, torch.float64, epochs=12, patience=2)
+    train, make, data = setting(family, rng, torch.float64, Ours, epochs=12, patience=2)
     fused, eager = (trained(executor, train, make, data) for executor in ("fused", "eager"))
     for k, (ours, autograds) in enumerate(zip(fused.finished, eager.finished, strict=True)):
         alone = trained("fused", train.replace("population.members", (k,)), make, data).finished[0]

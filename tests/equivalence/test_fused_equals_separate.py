@@ -77,7 +77,9 @@ class Convolutional(nn.Module):
 
 
 class Family(nn.Module):
-    """A body of the families, which has kernels, and a linear head."""
+    """A body of the families, which has kernels, and a linear head; as ours, whose gradients are plain autograd's."""
+
+    __module__ = "lockstep.network"
 
     def __init__(self, spec: Any, shape: Any) -> None:
         super().__init__()
