@@ -17,7 +17,7 @@ from lockstep.engine.stack import Stack, Tensors, lift_groups
 from lockstep.engine.step import Resident, gather
 
 FEWEST, MOST = 64, 16_384  # rows that go through at once: of each member, and of all
-HELD = 2**27  # bytes that a pass of more than the fewest may hold
+HELD = 2**26  # bytes that a pass of more than the fewest may hold
 _OF_A_ROW: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()  # bytes that a pass holds, by a stack's form
 
 
