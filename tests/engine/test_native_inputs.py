@@ -147,7 +147,7 @@ def test_weights_of_one_hots_are_added_where_autograd_multiplies_by_ones_and_zer
     rows = torch.from_numpy(rng.integers(ROWS, size=(4, 2, 40)))
 
     def trained(executor: str, which: slice, threads: int = 1) -> list[Tensor]:
-        _, stack, rule = runner_of(modules[which], inputs, SGD(momentum=0.9))
+        stack, rule = lift(modules[which], CPU), rule_for(SGD(momentum=0.9))
         objective = Objective("mse", LOSSES["mse"], Resident(tuple(inputs), torch.ones(ROWS, 2).double()))
         runner, state = EXECUTORS[executor].runner(stack, objective, rule), fresh_state(stack, rule)
         K = len(stack.params)

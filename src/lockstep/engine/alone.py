@@ -1,4 +1,4 @@
-"""What ``vmap`` does for a stack, done for its only member by plain torch, for what those refuse."""
+"""Gradients by plain autograd; and what ``vmap`` does for a stack, done for its only member, for what that refuses."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -23,18 +23,23 @@ def one_alone(function: Callable[..., Any], in_dims: tuple[int | None, ...] | in
     return call
 
 
-def gradient_alone(loss: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[dict[str, Tensor], Any]]:
-    """From the only member's ``(params, …) → (loss, rest)`` to ``(gradients, (loss, rest))``. This takes more than
-    ``vmap`` does: an autograd.Function of the older form, changes in place, parameters that the forward itself sets
-    under ``no_grad``."""
+def plain_gradient(loss: Callable[..., tuple[Tensor, Any]], axes: int) -> Callable[..., tuple[dict[str, Tensor], Any]]:
+    """From ``(params, …) → (loss, rest)`` to ``(gradients, (loss, rest))`` by plain autograd, of one member (``axes``
+    0) or of all, with losses ``[K]`` (1): a member's parameters are in its own loss alone, so the gradient of the sum
+    holds each one's. Alone a member may have what ``vmap`` refuses: an autograd.Function of the older form, changes in
+    place, parameters that the forward itself sets under ``no_grad``.
+
+    ``vmap(grad_and_value(loss))`` says the same where ``Stack.plain`` does not hold, too. It goes down to each
+    operation twice, and loads torch's compiler, which takes 1.6 s and 90 MB.
+    """
 
     def gradient(params: dict[str, Tensor], *rest: Any) -> tuple[dict[str, Tensor], tuple[Tensor, Any]]:
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         with torch.enable_grad():
             value, more = loss(leaves, *rest)
-            if value.dim() > 0:
+            if value.dim() > axes:
                 raise TrainingError(SEVERAL)
-            grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+            grads = torch.autograd.grad(value.sum(), list(leaves.values()), materialize_grads=True)
         for name, p in params.items():
             if leaves[name].data_ptr() != p.data_ptr():  # the forward did ``weight.data = …``
                 p.copy_(leaves[name].detach())

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lockstep.engine.alone import SEVERAL
 from lockstep.errors import TrainingError
 
 # These draw from torch's own stream, which has no place for a member's key.
@@ -47,7 +48,7 @@ def in_stack(form: nn.Module) -> Iterator[None]:
 def wrong(reason: str) -> str | None:
     """Our sentence for what is wrong in a stack as well as alone; None where torch's own is the better one."""
     if "to return a scalar" in reason:
-        return "The loss must be one number per batch, however: it returns several. Take their mean."
+        return SEVERAL
     if "does not require grad and does not have a grad_fn" in reason:
         return (
             "The loss must follow from the network's parameters, however: nothing leads back to them (a .detach(), "

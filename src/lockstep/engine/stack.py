@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vjp, vmap
 
-from lockstep.engine.alone import SEVERAL, gradient_alone, one_alone, over, seeded
+from lockstep.engine.alone import one_alone, plain_gradient, seeded
 from lockstep.engine.structure import is_the_libraries, structure
 from lockstep.errors import TrainingError
 from lockstep.network.layers.dropout import Keyed, key_dropout, keyed_dropouts
@@ -95,9 +95,9 @@ class Stack:
         """From one member's ``(params, …) → (loss, rest)`` to all members' ``(gradients, (losses, rest))``. ``plain``
         says that there is nothing of a user's own in ``loss`` beside the network."""
         if not self.mapped:
-            return self.each(gradient_alone(loss))
+            return self.each(plain_gradient(loss, axes=0))
         if plain and self.plain:
-            return gradient_of_each(self.each(loss))
+            return plain_gradient(self.each(loss), axes=1)
         return self.each(grad_and_value(loss, has_aux=True))
 
     def drawing(self, keys: Tensor | None = None) -> AbstractContextManager[None]:
@@ -151,26 +151,6 @@ class Stack:
                 if name in own:
                     own[name].copy_(value)
         return module.eval()
-
-
-def gradient_of_each(losses: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensors, tuple[Tensor, Any]]]:
-    """From all members' ``(params, …) → (losses [K], rest)`` to ``(gradients, (losses, rest))``: a member's parameters
-    are in its own loss alone, so the gradient of the sum holds each one's.
-
-    ``vmap(grad_and_value(loss))`` says the same where ``Stack.plain`` does not hold, too. It goes down to each
-    operation twice, and loads torch's compiler, which takes 1.6 s and 90 MB.
-    """
-
-    def gradient(params: Tensors, *rest: Any) -> tuple[Tensors, tuple[Tensor, Any]]:
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        with torch.enable_grad():
-            values, more = losses(leaves, *rest)
-            if values.dim() > 1:
-                raise TrainingError(SEVERAL)
-            grads = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, grads, strict=True)), (values.detach(), over(more, Tensor.detach))
-
-    return gradient
 
 
 def in_small_operations(function: Callable[[Tensors], Any], params: Tensors) -> Any:

@@ -63,16 +63,12 @@ static void scale_numbers(const Formula& f, const Real* __restrict x, const Real
     }
 }
 
-// From memory, while other rows are worked on.
-static void ask_for(const Inputs& inputs, long member, int64_t row) {
-    if (inputs.categories) __builtin_prefetch(inputs.codes + row * inputs.categories);
-    for (long i = 0; i < inputs.formulas; i++) {
-        const Formula& f = inputs.formula[i];
-        if (f.kind == GAPS || f.kind == ONE_HOT) continue;
-        const long each = f.kind == BYTES ? 1 : sizeof(Real), size = f.kind == NUMBERS ? 1 : f.width;  // a table's are few
-        const char* x = static_cast<const char*>(f.rows[member]) + row * f.apart * each;
-        for (long j = 0; j < size * each; j += 64) __builtin_prefetch(x + j);
-    }
+// From memory, while another row is worked on; rows of a table are short.
+static void ask_for(const Formula& f, long member, int64_t row) {
+    if (f.kind != WHOLE && f.kind != BYTES && f.kind != PIXELS) return;
+    const long each = f.kind == BYTES ? 1 : sizeof(Real);
+    const char* x = static_cast<const char*>(f.rows[member]) + row * f.apart * each;
+    for (long j = 0; j < f.width * each; j += 64) __builtin_prefetch(x + j);
 }
 
 static void fill(const Inputs& inputs, const Formula& f, long member, int64_t row, Real* features) {

@@ -17,7 +17,6 @@
 #include "rules.h"
 
 constexpr long MOST_FACTORS = 16;
-constexpr long AHEAD = 4;  // rows
 constexpr long WORTH_A_THREAD = 10'000'000;  // operations in a step, some 0.1 ms: threads of a team meet 20 times in it
 
 // Vectors of `width` numbers at `place`, one for each code of a category; they fill the features from `start` on.
@@ -104,7 +103,8 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
     const Range own = now.rows();
     for (long b = own.begin; b < own.end; b++) {
         Real* features = desk.input + b * ld;
-        if (b + AHEAD < own.end) ask_for(*p.inputs, now.member, rows[b + AHEAD]);
+        for (long i = 0; b + 1 < own.end && i < p.inputs->formulas; i++)
+            ask_for(p.inputs->formula[i], now.member, rows[b + 1]);
         int32_t* place = desk.places.data() + b * p.hots;
         for (long i = 0; i < p.inputs->formulas; i++) {
             const Formula& f = p.inputs->formula[i];
