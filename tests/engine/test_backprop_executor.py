@@ -12,7 +12,7 @@ import lockstep
 from lockstep.engine.backprop import NotWritten, written
 from lockstep.engine.backprop.linear import Linear
 from lockstep.engine.executors import Objective, by_chain_rule, pick
-from lockstep.engine.plan import executor_choices
+from lockstep.engine.plan import Choice, counted
 from lockstep.engine.stack import lift
 from lockstep.engine.step import Resident
 from lockstep.errors import SpecError
@@ -137,9 +137,9 @@ def test_backprop_asked_for_where_it_cannot_be_is_an_error_that_says_why(rng: Rn
 
 
 def test_a_plan_lists_each_executor_once_with_how_many_stacks_it_has() -> None:
-    same = executor_choices([("backprop", "why"), ("backprop", "why")])
-    assert [(c.choice, c.value, c.reason) for c in same] == [("executor", "backprop", "why")]
-    several = executor_choices([("backprop", "why"), ("eager", "for"), ("backprop", "why")])
+    one, other = Choice("executor", "backprop", "why"), Choice("executor", "eager", "for")
+    assert counted([one, one]) == [one]
+    several = counted([one, other, one])
     assert [(c.value, c.reason) for c in several] == [
         ("backprop for 2 of 3 stacks", "why"), ("eager for 1 of 3 stacks", "for")
     ]  # fmt: skip

@@ -48,12 +48,21 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether products of bfloat16 numbers are an instruction of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
     try:
         told = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
     flags = next((line for line in told.splitlines() if line.lower().startswith(("flags", "features"))), "")
     return not BFLOAT16.isdisjoint(flags.split())
+
+
+def coarser(device: torch.device) -> tuple[str, ...]:
+    """The precisions below float32 whose products ``device`` has instructions for."""
+    if not has_bfloat16(device):
+        return ()
+    return ("tf32", "bfloat16") if device.type == "cuda" else ("bfloat16",)
 
 
 @contextmanager

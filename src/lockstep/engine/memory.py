@@ -1,25 +1,16 @@
 """What training a stack takes of the device's memory, found before it starts."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
-from lockstep.engine.alone import seeded
-from lockstep.engine.executors import runner_of
 from lockstep.engine.forward import FEWEST, HELD, MOST
-from lockstep.engine.living import Living
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member
-from lockstep.engine.stack import lift
-from lockstep.engine.state import fresh_state, rule_of
 from lockstep.engine.step import Resident
-from lockstep.engine.streams import epoch_rows
-from lockstep.engine.tables import epoch_tables
-from lockstep.engine.train import without_torchs_advice
+from lockstep.engine.trial import tried
 from lockstep.optim import rule_for
 
 GIVEN_BACK = 2**25  # bytes; smaller blocks stay with the process
@@ -46,39 +37,6 @@ class Needs:
         """How many of ``networks`` may train at once for all to take ``left`` bytes at most: 1 at least."""
         fitting = (k for k in range(networks, 1, -1) if self.of(k, networks) <= left)
         return next(fitting, 1)
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What a step of a few networks took: ``seconds``, the bytes of new tensors at most and of the ``largest``, and
-    what the outputs of ``rows`` rows of each took."""
-
-    seconds: float
-    step: int
-    largest: int
-    outputs: int
-    rows: int
-
-
-def tried(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Tried:
-    """A step and the outputs of these networks, taken once to warm up and then measured. Nothing of them is changed."""
-    stack = lift(modules, problem.data.targets.device)
-    member, rule = members[0], rule_of(members[0].spec, stack)
-    runner = runner_of(problem.executor, stack, problem.objective, rule)
-    rows = torch.from_numpy(epoch_rows(members, 0, 1, member.batch_size)).to(stack.params.device)
-    numbers = {name: number[: len(members)] for name, number in problem.loss_numbers.items()}
-    tables, _ = epoch_tables(members, rule, stack.places, numbers, 0, 1, stack.params)
-    state = fresh_state(stack, rule)
-    judged = [np.resize(one.valid_rows if len(one.valid_rows) else one.train_rows, FEWEST) for one in members]
-    with seeded(0, stack.params.device), without_torchs_advice():
-        with Living() as step:
-            runner.steps(state, rows, tables)
-        began = time.perf_counter()
-        runner.steps(state, rows, tables)
-        seconds = time.perf_counter() - began
-        with Living() as outputs:
-            runner.outputs(state.weights, state.buffers, judged)
-    return Tried(seconds, step.most, step.largest, outputs.most, FEWEST)
 
 
 def needs_of(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Needs | None:

@@ -11,15 +11,15 @@ from torch import nn
 from lockstep.engine import machine
 from lockstep.engine.executors import checked_name, must_compile, pick
 from lockstep.engine.loop import Problem
-from lockstep.engine.memory import Needs, in_words, needs_of, stored, tried
+from lockstep.engine.memory import Needs, in_words, needs_of, stored
 from lockstep.engine.population import Member, Population
+from lockstep.engine.precision import PRECISIONS, asked_for, checked_precision, measured_precision
 from lockstep.engine.stack import stackable
 from lockstep.engine.step import Resident
-from lockstep.engine.structure import dtype_of
 from lockstep.engine.train import Way, kinds
+from lockstep.engine.trial import tried
 from lockstep.errors import SpecError
 
-PRECISIONS = ("auto", "float32", "bfloat16", "tf32")
 COMPILING = 4.0  # seconds that a compiler takes for the kernels
 FUNCTORCH = 90_000_000  # bytes
 TRIED = 8  # networks of a stack, to see how long a step takes
@@ -80,12 +80,13 @@ def make_plan(
     trained, for measuring and a report. Raises ``SpecError`` for what cannot train them."""
     members, before, transforms = population.training, machine.memory_held(), "torch._dynamo" in sys.modules
     groups = stackable(modules, [kinds(member) for member in members])
-    precision, why = precision_for(forced.precision, device, modules[0])
-    found, each = [], []
+    executors, precisions, each = [], [], []
     for group in groups:
         own, ours = [modules[position] for position in group], [members[position] for position in group]
-        found.append(way_of(forced, precision, own, ours, problem(ours)))
-        each.append(needs_of(own, ours, replace(problem(ours), executor=found[-1][0], precision=precision)))
+        executor, precision = way_of(forced, own, ours, problem(ours))
+        executors.append(executor)
+        precisions.append(precision)
+        each.append(needs_of(own, ours, replace(problem(ours), executor=executor.value, precision=precision.value)))
     each = held_together(each, groups) if population.rungs else each
     left = machine.memory_left(device)
     at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
@@ -96,8 +97,8 @@ def make_plan(
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
     choices = (
         Choice("device", device.type, why_device(forced.device, device)),
-        *executor_choices(found),
-        Choice("precision", precision, why),
+        *counted(executors),
+        *counted(precisions),
         Choice(
             "threads", str(torch.get_num_threads()),
             "what torch takes on this machine" if forced.threads is None else "asked for",
@@ -112,42 +113,41 @@ def make_plan(
         *halvings(population),
         memory_choice(device, held, to_train, 0 if device.type == "cuda" else afterwards, left),
     )  # fmt: skip
-    ways = tuple(Way(executor, precision, count) for (executor, _), count in zip(found, at_once, strict=True))
+    ways = tuple(
+        Way(executor.value, precision.value, count)
+        for executor, precision, count in zip(executors, precisions, at_once, strict=True)
+    )
     return Plan(choices, ways)
 
 
 def way_of(
-    forced: Forced, precision: str, modules: Sequence[nn.Module], members: Sequence[Member], own: Problem
-) -> tuple[str, str]:
-    """The executor of a stack, and why. Raises ``SpecError`` for one that was asked for and cannot train it."""
-    own = replace(own, precision=precision)
+    forced: Forced, modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem
+) -> tuple[Choice, Choice]:
+    """The executor of a stack and the precision of its products. Raises ``SpecError`` for what was asked for and cannot
+    train it."""
+    device = problem.data.targets.device
+    own = replace(problem, precision=checked_precision(forced.precision, device, modules[0]))
+    executor = executor_of(forced.executor, modules, members, own)
+    if forced.precision != "auto":
+        return executor, Choice("precision", own.precision, asked_for(own.precision, device))
+    precision = Choice(
+        "precision", *measured_precision(modules, members, replace(own, executor=executor.value), forced.executor)
+    )
+    if precision.value != own.precision:
+        executor = executor_of(forced.executor, modules, members, replace(own, precision=precision.value))
+    return executor, precision
+
+
+def executor_of(wanted: str, modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Choice:
+    """The executor of a stack. Raises ``SpecError`` for one that was asked for and cannot train it."""
     steps = members[0].all_steps
-    if forced.executor == "auto" and must_compile(modules[0], own.objective):
-        name, reason = pick("auto", modules[0], own.objective, kernels=False)
+    if wanted == "auto" and must_compile(modules[0], problem.objective):
+        name, reason = pick("auto", modules[0], problem.objective, kernels=False)
         share = len(members) / min(TRIED, len(members))
-        seconds = share * steps * tried(modules[:TRIED], members[:TRIED], replace(own, executor=name)).seconds
+        seconds = share * steps * tried(modules[:TRIED], members[:TRIED], replace(problem, executor=name)).seconds
         if seconds < COMPILING:
-            return name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled"
-    return pick(forced.executor, modules[0], own.objective, steps=steps)
-
-
-def precision_for(wanted: str, device: torch.device, module: nn.Module) -> tuple[str, str]:
-    """The precision of products, and why. Raises ``SpecError`` for one that this device or these networks lack."""
-    own = str(dtype_of(module)).removeprefix("torch.")
-    if wanted in ("auto", own):
-        if wanted != "auto":
-            return own, "asked for"
-        if own != "float32":
-            return own, "the precision of the networks' own weights"
-        if machine.has_bfloat16(device):
-            return own, "that of the weights; products in bfloat16 can be asked for"
-        return own, f"that of the weights; this {device.type} has no products in bfloat16"
-    if own != "float32":
-        raise SpecError(f"precision={wanted} needs weights in float32, however: {own}. Take precision=auto.")
-    if wanted == "tf32" and device.type != "cuda":
-        raise SpecError(f"precision=tf32 needs a GPU of NVIDIA's, however: {device.type}. Take precision=float32.")
-    slow = "" if machine.has_bfloat16(device) else ", though it is slow here: no instruction has such products"
-    return wanted, f"asked for{slow if wanted == 'bfloat16' else ''}; weights, sums and statistics stay float32"
+            return Choice("executor", name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled")
+    return Choice("executor", *pick(wanted, modules[0], problem.objective, steps=steps))
 
 
 def held_together(each: Sequence[Needs | None], groups: Sequence[Sequence[int]]) -> list[Needs | None]:
@@ -183,12 +183,12 @@ def memory_choice(device: torch.device, held: int, to_train: int, afterwards: in
     return Choice("memory", in_words(held + max(to_train, afterwards)), how)
 
 
-def executor_choices(found: Sequence[tuple[str, str]]) -> list[Choice]:
-    """One choice per executor and reason, with the number of its stacks where there are several."""
-    counts = Counter(found)
+def counted(choices: Sequence[Choice]) -> list[Choice]:
+    """One choice per value and reason of the stacks' own, with the number of its stacks where there are several."""
+    counts = Counter(choices)
     return [
-        Choice("executor", name if len(counts) == 1 else f"{name} for {count} of {len(found)} stacks", reason)
-        for (name, reason), count in counts.items()
+        one if len(counts) == 1 else replace(one, value=f"{one.value} for {count} of {len(choices)} stacks")
+        for one, count in counts.items()
     ]
 
 

@@ -1,0 +1,158 @@
+"""Which precision the plan takes unasked: a coarser one only where it was measured to be faster and to do no harm."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lockstep.engine import machine, precision
+from lockstep.engine.loop import Problem
+from lockstep.engine.plan import Forced, Plan, make_plan
+from lockstep.engine.population import make_population
+from lockstep.engine.precision import Paced, judged
+from lockstep.engine.step import Resident
+from lockstep.engine.train import Way, make_modules, train_population
+from lockstep.engine.trial import paced
+from lockstep.network.losses import LOSSES
+from lockstep.spec import Population, Training, TrainSpec
+
+CPU = torch.device("cpu")
+Rng = np.random.Generator
+
+
+class Setting:
+    """Ten seeds of a regression on columns around ``far``, with all that a plan is made of."""
+
+    def __init__(self, rng: Rng, far: float = 0.0, epochs: int = 20) -> None:
+        spec = TrainSpec(training=Training(epochs=epochs, batch_size=16), population=Population(folds=1, seeds=10))
+        x = rng.normal(size=(200, 6)).astype(np.float32)
+        targets = x.sum(axis=1) + rng.normal(scale=0.5, size=200).astype(np.float32)
+        self.data = Resident((torch.from_numpy(x + np.float32(far)),), torch.from_numpy(targets[:, None]))
+        self.population = make_population(spec, [(np.arange(150), np.arange(150, 200))])
+        self.modules = make_modules(lambda _: self.network(far), self.population.training)
+
+    def network(self, far: float) -> nn.Module:
+        """One that sees at once what ``far`` hides from coarse numbers."""
+        first = nn.Linear(6, 1)
+        with torch.no_grad():
+            first.weight.fill_(1.0)
+            first.bias.fill_(-6.0 * far)
+        return nn.Sequential(first)
+
+    def problem(self, _: Sequence[Any]) -> Problem:
+        return Problem(self.data, LOSSES["mse"], "mse", {})
+
+    def plan(self, **forced: Any) -> Plan:
+        return make_plan(Forced(**forced), CPU, self.population, self.modules, self.data, self.problem)
+
+
+@pytest.fixture
+def setting(rng: Rng) -> Setting:
+    return Setting(rng)
+
+
+@pytest.fixture
+def has_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(precision, "WORTH", 0.0)
+
+
+@pytest.fixture
+def coarse_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose products in bfloat16 take half the time, whatever they take on this one."""
+
+    def half(modules: Any, members: Any, problem: Problem, steps: int) -> Paced:
+        own = paced(modules, members, problem, steps)
+        return Paced(0.5 if problem.precision == "bfloat16" else 1.0, own.loss)
+
+    monkeypatch.setattr(precision, "paced", half)
+
+
+def chosen(plan: Plan) -> tuple[str, str]:
+    (one,) = [choice for choice in plan.choices if choice.choice == "precision"]
+    return one.value, one.reason
+
+
+@pytest.mark.usefixtures("has_products", "coarse_is_fast")
+def test_bfloat16_is_taken_where_it_is_faster_and_as_good_and_the_plan_says_by_how_much(setting: Setting) -> None:
+    plan = setting.plan()
+    value, reason = chosen(plan)
+    assert value == "bfloat16"
+    assert reason.startswith("bfloat16: 2 × as fast as float32, loss ")
+    assert reason.endswith("; weights, sums and statistics stay float32")
+    assert plan.ways == (Way("eager", "bfloat16", 10),)
+    trained = train_population(setting.population, setting.modules, setting.problem, CPU, plan.ways)
+    assert set(trained.ended.values()) == {"finished"}
+
+
+@pytest.mark.usefixtures("has_products", "coarse_is_fast")
+def test_bfloat16_is_left_where_the_loss_suffers(rng: Rng) -> None:
+    value, reason = chosen(Setting(rng, far=100.0).plan())
+    assert value == "float32"
+    assert reason.startswith("that of the weights; bfloat16: 2 × as fast as float32, loss ")
+
+
+@pytest.mark.usefixtures("has_products")
+def test_what_is_asked_for_is_not_measured(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "paced", None)
+    assert chosen(setting.plan(precision="float32")) == ("float32", "asked for")
+    assert chosen(setting.plan(precision="bfloat16"))[0] == "bfloat16"
+    value, reason = chosen(setting.plan(executor="backprop"))
+    assert value == "float32"
+    assert reason == "that of the weights; executor=backprop was asked for, and it has no products in bfloat16"
+
+
+@pytest.mark.usefixtures("has_products")
+def test_a_run_that_is_over_soon_is_not_worth_measuring(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "WORTH", 1000.0)
+    value, reason = chosen(setting.plan())
+    assert (value, reason) == ("float32", "that of the weights; over too soon for another one to be worth measuring")
+
+
+@pytest.mark.usefixtures("has_products")
+def test_networks_that_cannot_take_a_step_keep_the_precision_of_their_weights(setting: Setting) -> None:
+    setting.modules = [nn.Sequential(nn.Linear(5, 1)) for _ in setting.modules]
+    assert chosen(setting.plan(executor="eager")) == (
+        "float32",
+        "that of the weights; another one could not be measured",
+    )
+
+
+def test_a_machine_without_such_products_says_so(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "has_bfloat16", lambda _: False)
+    assert chosen(setting.plan()) == ("float32", "that of the weights; this cpu has no products in bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("found", "taken"),
+    [
+        ({"bfloat16": Paced(0.8, 0.6931)}, "bfloat16"),
+        ({"bfloat16": Paced(0.95, 0.6931)}, "float32"),  # as fast but for noise
+        ({"bfloat16": Paced(0.5, 0.75)}, "float32"),
+        ({"bfloat16": Paced(0.5, float("nan"))}, "float32"),
+        ({"bfloat16": Paced(0.5, float("inf"))}, "float32"),
+        ({"bfloat16": Paced(0.5, 0.1)}, "bfloat16"),
+        ({"tf32": Paced(0.6, 0.6931), "bfloat16": Paced(0.5, 0.75)}, "tf32"),
+        ({"tf32": Paced(0.6, 0.6931), "bfloat16": Paced(0.5, 0.6931)}, "bfloat16"),
+    ],
+)
+def test_the_fastest_that_does_no_harm_is_taken(found: dict[str, Paced], taken: str) -> None:
+    assert judged(Paced(1.0, 0.693), found)[0] == taken
+
+
+def test_steps_are_taken_in_the_precision_of_the_problem_and_change_no_network(setting: Setting) -> None:
+    before = [p.clone() for module in setting.modules for p in module.parameters()]
+    own = replace(setting.problem([]), executor="eager")
+    members = setting.population.training
+    exact = paced(setting.modules[:2], members[:2], own, 3)
+    again = paced(setting.modules[:2], members[:2], own, 3)
+    coarse = paced(setting.modules[:2], members[:2], replace(own, precision="bfloat16"), 3)
+    assert exact.loss == again.loss
+    assert exact.loss != coarse.loss
+    assert exact.seconds > 0
+    after = [p for module in setting.modules for p in module.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
