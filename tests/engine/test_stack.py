@@ -114,7 +114,9 @@ def test_what_is_taken_out_of_a_stack_is_what_went_in(name: str) -> None:
     originals = modules(name)
     stack = lift(originals, CPU)
     for k, original in enumerate(originals):
-        out = stack.taken_out(k, stack.params[k], {key: buffer[k] for key, buffer in stack.buffers.items()})
+        buffers = {key: buffer[k] for key, buffer in stack.buffers.items()}
+        out = stack.taken_out(k, stack.params[k], buffers)
+        held = stack.state_dict(k, stack.params[k], buffers)
         assert type(out) is type(original)
         assert out is not original
         assert not out.training
@@ -126,6 +128,8 @@ def test_what_is_taken_out_of_a_stack_is_what_went_in(name: str) -> None:
         expected = original.state_dict()
         assert list(out.state_dict()) == list(expected)
         assert all(torch.equal(value, expected[key]) for key, value in out.state_dict().items())
+        assert list(held) == list(expected)
+        assert all(torch.equal(value, expected[key]) for key, value in held.items())
         assert [p.requires_grad for p in out.parameters()] == [p.requires_grad for p in original.parameters()]
         assert torch.equal(flattened(original, stack.layout), stack.params[k])
 
@@ -138,6 +142,9 @@ def test_what_is_taken_out_has_the_weights_it_is_given_and_still_shares_what_was
     assert isinstance(out, Tied)
     assert out.back.weight is out.forth.weight
     assert torch.equal(flattened(out, stack.layout), params)
+    held = stack.state_dict(1, params, {})
+    assert list(held) == list(out.state_dict())
+    assert all(torch.equal(value, held[key]) for key, value in out.state_dict().items())
 
 
 @pytest.mark.usefixtures("rng")

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value, vjp, vmap
 from lockstep.engine.alone import one_alone, plain_gradient, seeded
 from lockstep.engine.structure import is_the_libraries, structure
 from lockstep.errors import TrainingError
-from lockstep.network.layers.dropout import Keyed, key_dropout, keyed_dropouts
+from lockstep.network.layers.dropout import Keyed, draws, key_dropout, keyed_dropouts
 
 Tensors = dict[str, Tensor]
 
@@ -139,6 +139,14 @@ class Stack:
             mapped=mapped,
         )
 
+    def state_dict(self, position: int, params: Tensor, buffers: Tensors) -> Tensors:
+        """That of ``taken_out`` with the same arguments, without making the module."""
+        original = self.originals[position]
+        own = dict(original.named_parameters()) | dict(original.named_buffers())
+        ours = {id(own[name]): value for name, value in (self.layout.views(params) | buffers).items() if name in own}
+        held = original.state_dict(keep_vars=True)
+        return {name: ours.get(id(tensor), tensor).detach().cpu() for name, tensor in held.items()}
+
     def taken_out(self, position: int, params: Tensor, buffers: Tensors) -> nn.Module:
         """The ordinary module at ``position`` with the given parameters ``[P]`` and buffers, in eval mode, on the CPU.
 
@@ -191,7 +199,7 @@ def lift(modules: Sequence[nn.Module], device: torch.device, *, mapped: bool = T
     trained = {name: p for name, p in modules[0].named_parameters() if p.requires_grad}
     layout = Layout(tuple(trained), tuple(p.shape for p in trained.values()))
     dtype = next(iter(trained.values())).dtype
-    keyed = [key_dropout(copy.deepcopy(module), dtype) for module in modules]
+    keyed = [key_dropout(copy.deepcopy(module), dtype) if draws(module) else module for module in modules]
     params = torch.stack([flattened(module, layout) for module in keyed])
     fixed = [_fixed(module) for module in keyed]
     buffers = {name: torch.stack([one[name] for one in fixed]) for name in fixed[0]}

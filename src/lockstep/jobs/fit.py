@@ -199,4 +199,4 @@ def finish(
         "epochs_done": max(done.epochs for done in trained.finished),
         "timing": {"read": read_seconds, "train": train_seconds, "evaluate": time.perf_counter() - began},
     }
-    folder.finish(after, {index: to_arrays(network) for index, network in networks.items()})
+    folder.finish(after, {index: to_arrays(network.state_dict()) for index, network in networks.items()})

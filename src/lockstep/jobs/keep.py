@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lockstep.engine.loop import Progress
 from lockstep.engine.population import Member
 from lockstep.engine.records import EpochRecord
-from lockstep.engine.stack import Stack
+from lockstep.engine.stack import Stack, Tensors
 from lockstep.jobs.job import Job
 from lockstep.jobs.manifest import manifest
 from lockstep.runs import History, RunFolder
@@ -68,10 +67,10 @@ class Keeper:
         for stack, members, reached in self.stacks.values():
             for position, done in reached.weights().items():
                 if done.best_epoch > 0:
-                    network = stack.taken_out(position, done.params, done.buffers)
-                    arrays |= {f"{members[position].index}/{name}": a for name, a in to_arrays(network).items()}
+                    own = to_arrays(stack.state_dict(position, done.params, done.buffers))
+                    arrays |= {f"{members[position].index}/{name}": array for name, array in own.items()}
         return arrays
 
 
-def to_arrays(network: torch.nn.Module) -> dict[str, NDArray[Any]]:
-    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+def to_arrays(state_dict: Tensors) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in state_dict.items()}

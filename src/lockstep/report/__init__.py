@@ -7,12 +7,14 @@ import os
 import tempfile
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from lockstep.cache import cached
 from lockstep.errors import RunError
 from lockstep.report.files import read_run
 from lockstep.report.page import context
@@ -44,8 +46,10 @@ def render(folder: Path) -> Path:
 
 @cache
 def _charting() -> str:
-    """Vega, Vega-Lite and vega-embed as one script (about 900 kB)."""
-    script: str = vl_convert.javascript_bundle(_SNIPPET)
+    """Vega, Vega-Lite and vega-embed as one script (about 900 kB), which takes more than a second to make."""
+    snippet = hashlib.sha256(_SNIPPET.encode()).hexdigest()[:12]
+    name = f"charts-{version('vl-convert-python')}-{snippet}.js"
+    script = cached(name, lambda: vl_convert.javascript_bundle(_SNIPPET).encode()).decode()
     assert "</script" not in script.lower()
     assert "<!--" not in script
     return script

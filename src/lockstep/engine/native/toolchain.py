@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from lockstep.cache import cache_folder
 from lockstep.engine.native import structures
 
 KERNELS = Path(__file__).parent / "kernels"
@@ -41,6 +42,7 @@ def library(dtype: torch.dtype, source: str = "train") -> ctypes.CDLL:
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
+        path.unlink(missing_ok=True)  # damaged: the next run makes it anew
         raise NoLibrary(f"the compiled kernels cannot be loaded ({error})") from error
     structures.check(loaded, source)
     return loaded
@@ -61,7 +63,11 @@ def recipe(dtype: torch.dtype, source: str) -> tuple[list[str], Path]:
     sources = [path.read_bytes() for path in sorted(KERNELS.iterdir())]
     name = hashlib.sha256(b"\0".join([compiler.encode(), macros, " ".join(options).encode(), *sources])).hexdigest()
     command = [compiler, *options, str(KERNELS / f"{source}.cpp")]
-    return command, cache_folder() / f"kernels-{source}-{name[:24]}.so"
+    try:
+        folder = cache_folder()
+    except OSError as error:
+        raise NoLibrary(f"compiled kernels cannot be kept ({error})") from error
+    return command, folder / f"kernels-{source}-{name[:24]}.so"
 
 
 def find_compiler() -> str:
@@ -103,16 +109,3 @@ def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
 
 def first_line(stderr: bytes) -> str:
     return next(iter(stderr.decode(errors="replace").splitlines()), "it says nothing")
-
-
-def cache_folder() -> Path:
-    """Where libraries are kept. Raises ``NoLibrary`` where nothing can be written."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, probe = tempfile.mkstemp(dir=folder)
-        os.close(handle)
-        os.unlink(probe)
-    except (OSError, RuntimeError) as error:
-        raise NoLibrary(f"compiled kernels cannot be kept in {folder} ({error})") from error
-    return folder

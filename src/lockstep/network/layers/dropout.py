@@ -120,6 +120,11 @@ def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+def draws(module: nn.Module) -> bool:
+    """Whether any layer of ``module`` has a keyed form, see ``key_dropout``."""
+    return any(isinstance(layer, (Unkeyed, *DROPOUTS)) for layer in module.modules())
+
+
 def key_dropout(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Swap every layer of ``module`` that draws at random for its keyed form, in place; returns the module.
 
