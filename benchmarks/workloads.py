@@ -1,13 +1,14 @@
 """Five workloads against the ways they would be run otherwise, in turn in one process.
 
     python benchmarks/workloads.py [W1 W2 W3 W4 W5]
+    env PATH= $(which python) benchmarks/workloads.py W1 W2      # as if there were no compiler
 
 Every contender takes whole steps (rows gathered, forward, backward, the gradient's norm clipped at 1, AdamW 1e-3/0.01)
 of networks D-H-H-C with batch norm, ReLU and dropout, in float32, on as many threads as torch takes:
 
 - ``plain``: the usual loop over one network, rows indexed from a tensor; ``fused`` with ``AdamW(fused=True)``;
   ``loader`` with a ``DataLoader`` over a ``TensorDataset``;
-- ``torch.compile``: forward and loss compiled, fused AdamW;
+- ``torch.compile``: forward and loss compiled, fused AdamW (if there is a compiler);
 - ``jax``: by hand, ``jit`` of ``vmap`` over members of ``lax.scan`` over steps, with its fast random bits (if it is
   here);
 - ``lockstep``: the executor that ``auto`` takes;
@@ -29,12 +30,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lockstep.engine.executors import Objective, pick
+from lockstep.engine.native import NoLibrary
+from lockstep.engine.native.toolchain import find_compiler
 from lockstep.engine.stack import lift
 from lockstep.engine.step import Resident
 from lockstep.network.losses import LOSSES
 
 Call = tuple[Callable[[], object], int]  # what to call, and how many member-steps that is
-ROUNDS = 8
+ROUNDS, A_TURN = 8, 0.2  # seconds of each, in turn
 
 
 def fused(module: nn.Module, data: Resident, batch: int, *, compiled: bool = False) -> Callable[[], object]:
@@ -141,6 +144,13 @@ def jax_steps(K: int, data: Resident, batch: int, sizes: tuple[int, int, int], p
     return call, steps * K
 
 
+def has_compiler() -> bool:
+    try:
+        return bool(find_compiler())
+    except NoLibrary:
+        return False
+
+
 def product_speed() -> float:
     """Operations a second of a large float32 product."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
@@ -162,18 +172,18 @@ def report(size: str) -> None:
         "plain": (plain(modules[0], data, batch), 1),
         "fused": (fused(modules[0], data, batch), 1),
         "loader": loader(modules[0], data, batch),
-        "torch.compile": (fused(modules[0], data, batch, compiled=True), 1),
+        "torch.compile": (fused(modules[0], data, batch, compiled=True), 1) if has_compiler() else None,
         "jax": jax_steps(K, data, batch, (D, H, C), p, steps),
         "lockstep": lockstep_steps(K, data, batch, copies),
     }
     costs = {name: float("inf") for name, call in calls.items() if call}
     speed = 0.0
-    for turn in range(ROUNDS):
+    for _ in range(ROUNDS):
         speed = max(speed, product_speed())
         for name, call in calls.items():
             if call is not None:
-                for _ in range(1 if turn == 0 else 30 if call[1] == 1 else 1):
-                    began = time.perf_counter()
+                until = time.perf_counter() + A_TURN
+                while (began := time.perf_counter()) < until:
                     call[0]()
                     costs[name] = min(costs[name], 1e6 * (time.perf_counter() - began) / call[1])
     costs["floor"] = 1e6 * operations / speed
