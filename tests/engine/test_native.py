@@ -3,7 +3,7 @@
 import ctypes
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,18 +123,37 @@ def test_neither_the_number_of_threads_nor_who_trains_beside_it_changes_a_member
     assert torch.equal(shared.params, together.params)
 
 
-def test_a_team_of_threads_makes_of_a_large_member_what_one_does(rng: Rng) -> None:
-    members, _, objective = problem(rng, spec_of(AdamW()))
-    large = nn.Sequential(
+LARGE: dict[str, Callable[[], nn.Sequential]] = {
+    "norms along columns and rows": lambda: nn.Sequential(
         nn.BatchNorm1d(7), nn.Linear(7, 301), nn.BatchNorm1d(301), nn.GELU(), nn.Dropout(0.2), nn.Linear(301, 999),
         nn.LayerNorm(999), nn.Tanh(), nn.Linear(999, 3),
-    ).double()  # fmt: skip
-    stack = lift([large], CPU)
+    ),
+    "columns throughout": lambda: nn.Sequential(
+        nn.Linear(7, 301), nn.BatchNorm1d(301), nn.ReLU(), nn.Dropout(0.2), nn.Linear(301, 777), nn.SiLU(),
+        nn.Linear(777, 130, bias=False), nn.BatchNorm1d(130, affine=False), nn.Tanh(), nn.Dropout(0.1),
+        nn.Linear(130, 3),
+    ),
+    "products alone, one of few columns": lambda: nn.Sequential(
+        nn.Linear(7, 601), nn.Linear(601, 6), nn.ReLU(), nn.Linear(6, 900), nn.ReLU(), nn.Linear(900, 333),
+        nn.Linear(333, 3),
+    ),
+    "many outputs": lambda: nn.Sequential(nn.Linear(7, 613), nn.ELU(), nn.Linear(613, 611)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_team_of_threads_makes_of_a_large_member_what_one_does(rng: Rng, name: str) -> None:
+    members, _, objective = problem(rng, spec_of(AdamW()))
+    stack = lift([LARGE[name]().double()], CPU)
     assert 6 * stack.layout.total * BATCH > 3 * 10_000_000  # operations that are worth a thread
-    (alone, *_), (by_a_team, *_) = (in_threads(count, members[:1], stack, objective) for count in (1, 4))
+    (alone, losses, _), (by_a_team, same, _) = (in_threads(count, members[:1], stack, objective) for count in (1, 4))
+    assert torch.equal(torch.stack(losses), torch.stack(same))
     assert torch.equal(by_a_team.params, alone.params)
-    for name, buffer in alone.buffers.items():
-        assert torch.equal(by_a_team.buffers[name], buffer)
+    for buffer, value in alone.buffers.items():
+        assert torch.equal(by_a_team.buffers[buffer], value)
+    expected, eager, _ = trained("eager", members[:1], stack, objective)
+    torch.testing.assert_close(torch.stack(losses), torch.stack(eager), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(alone.params, expected.params, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -120,5 +120,5 @@ static void convolution_back(const Step& s, const Real* delta, Real* below, cons
             std::memcpy(below + (b * c.h + i) * c.w * c.below, out + i * c.frame * c.below, c.w * c.below * sizeof(Real));
     }
     if (s.layer.bias >= 0)
-        sum_down(delta, {0, c.ldy}, samples * c.rows * c.columns, c.ldy, now.grads + s.layer.bias);
+        sum_down(delta, {0, c.ldy, 0, c.ldy}, samples * c.rows * c.columns, now.grads + s.layer.bias);
 }

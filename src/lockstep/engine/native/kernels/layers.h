@@ -50,15 +50,23 @@ struct Now {
     Team team;
     Hot hot = {};
     long first = 0;  // where in the batch the n rows begin
+    bool apart_in = false, apart_out = false;  // how a layer's input and output lie, see Team::columns
 
     Hot hot_of(const Layer& l) const { return l.by_places ? hot : Hot{l.in, l.in}; }
     Range rows() const { return team.share(n); }
     Range columns(long ld) const { return team.columns(ld); }
+    Columns own_out(long ld) const { return team.columns(ld, n, apart_out); }
     template <class F>
     void each_stretch(long ld, F f) const {  // of the own columns of all rows
-        const Range own = columns(ld);
-        if (own.size() == ld) return f(Range{0, n * ld});
-        for (long b = 0; b < n; b++) f(Range{b * ld + own.begin, b * ld + own.end});
+        const Columns own = own_out(ld);
+        if (own.size() == own.ld) return f(Range{own.place, own.place + n * own.ld});
+        for (long b = 0; b < n; b++) f(Range{own.row(b) + own.begin, own.row(b) + own.end});
+    }
+    // f(columns) of all of a batch, as many of them at once as lie together.
+    template <class F>
+    void each_part(long ld, bool apart, F f) const {
+        if (!apart) return f(Columns{0, ld, 0, ld});
+        for (long t = 0; t < team.size; t++) f(Team{t, team.size}.columns(ld, n, apart));
     }
 };
 
@@ -73,25 +81,25 @@ static inline void map2(const Real* x, const Real* z, Real* y, Range r, F f) {
 }
 
 template <int VECTORS, class F, class G>
-static inline void down_some(long j, long n, long ld, F each, G done) {
+static inline void down_some(long j, Columns columns, long n, F each, G done) {
     Vec sums[VECTORS] = {};
     for (long b = 0; b < n; b++)
 #pragma GCC unroll 8
-        for (int v = 0; v < VECTORS; v++) sums[v] += each(b * ld + j + v * L, j + v * L);
+        for (int v = 0; v < VECTORS; v++) sums[v] += each(columns.row(b) + j + v * L, j + v * L);
 #pragma GCC unroll 8
     for (int v = 0; v < VECTORS; v++) done(j + v * L, sums[v]);
 }
 
 // done(j, Σ each(place, j)) over n rows, for the vectors of columns j; some at a time, so that no sum waits for itself.
 template <class F, class G>
-static inline void down(Range columns, long n, long ld, F each, G done) {
+static inline void down(Columns columns, long n, F each, G done) {
     long j = columns.begin;
-    for (; j + 4 * L <= columns.end; j += 4 * L) down_some<4>(j, n, ld, each, done);
-    for (; j < columns.end; j += L) down_some<1>(j, n, ld, each, done);
+    for (; j + 4 * L <= columns.end; j += 4 * L) down_some<4>(j, columns, n, each, done);
+    for (; j < columns.end; j += L) down_some<1>(j, columns, n, each, done);
 }
 
-static inline void sum_down(const Real* x, Range columns, long n, long ld, Real* to) {
-    down(columns, n, ld, [=](long at, long) { return load(x + at); }, [=](long j, Vec sum) { store(to + j, sum); });
+static inline void sum_down(const Real* x, Columns columns, long n, Real* to) {
+    down(columns, n, [=](long at, long) { return load(x + at); }, [=](long j, Vec sum) { store(to + j, sum); });
 }
 
 static inline Real along(const Real* x, long n) {
@@ -176,11 +184,11 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* kept, const
     Real *mean = kept, *rstd = kept + ld;
     Real* mean_of_all = static_cast<Real*>(l.first) + now.member * l.stride;
     Real* var_of_all = static_cast<Real*>(l.second) + now.member * l.stride;
-    const Range own = now.columns(ld);
+    const Columns own = now.own_out(ld);
     if (now.training) {
-        down(own, n, ld, [=](long at, long) { return load(x + at); },
+        down(own, n, [=](long at, long) { return load(x + at); },
              [=](long j, Vec sum) { store(mean + j, sum / Real(n)); });
-        down(own, n, ld, [=](long at, long j) { const Vec c = load(x + at) - load(mean + j); return c * c; },
+        down(own, n, [=](long at, long j) { const Vec c = load(x + at) - load(mean + j); return c * c; },
              [=](long j, Vec sum) { store(rstd + j, sum / Real(n)); });  // the variance, so far
     }
     for (long j = own.begin; j < std::min<long>(own.end, l.out); j++) {
@@ -192,10 +200,10 @@ static void batch_norm(const Layer& l, const Real* x, Real* y, Real* kept, const
             var_of_all[j] += Real(l.momentum) * (rstd[j] * (Real(n) / Real(n - 1)) - var_of_all[j]);
         }
     }
-    map(rstd, rstd, own, [&](Vec var) { return Real(1) / root(var + Real(l.eps)); });
+    map(rstd, rstd, {own.begin, own.end}, [&](Vec var) { return Real(1) / root(var + Real(l.eps)); });
     for (long b = 0; b < n; b++)
         for (long j = own.begin; j < own.end; j += L)
-            store(y + b * ld + j, (load(x + b * ld + j) - load(mean + j)) * load(rstd + j));
+            store(y + own.row(b) + j, (load(x + own.row(b) + j) - load(mean + j)) * load(rstd + j));
     if (now.training && l.count && now.team.index == 0) l.count[now.member]++;
 }
 
@@ -203,15 +211,15 @@ static void batch_norm_back(const Layer& l, Real* delta, const Real* x_hat, Real
     const long n = now.n, ld = padded(l.out);
     Real *mean = kept, *by = kept + 2 * ld;
     const Real* rstd = kept + ld;
-    const Range own = now.columns(ld);
-    down(own, n, ld, [=](long at, long) { return load(delta + at); },
+    const Columns own = now.own_out(ld);
+    down(own, n, [=](long at, long) { return load(delta + at); },
          [=](long j, Vec sum) { store(mean + j, sum / Real(n)); });
-    down(own, n, ld, [=](long at, long) { return load(delta + at) * load(x_hat + at); },
+    down(own, n, [=](long at, long) { return load(delta + at) * load(x_hat + at); },
          [=](long j, Vec sum) { store(by + j, sum / Real(n)); });
     for (long b = 0; b < n; b++)
         for (long j = own.begin; j < own.end; j += L) {
-            Real* d = delta + b * ld + j;
-            store(d, (load(d) - load(mean + j) - load(x_hat + b * ld + j) * load(by + j)) * load(rstd + j));
+            Real* d = delta + own.row(b) + j;
+            store(d, (load(d) - load(mean + j) - load(x_hat + own.row(b) + j) * load(by + j)) * load(rstd + j));
         }
 }
 
@@ -248,24 +256,24 @@ static void feature_norm_back(const Layer& l, Real* delta, const Real* x_hat, co
 
 static void affine(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out);
-    const Range own = now.columns(ld);
-    const Real *gain = now.params + l.weight, *shift = now.params + l.bias;
+    const Columns own = now.own_out(ld);
+    const Real *gain = now.params + l.weight, *shift = l.bias < 0 ? nullptr : now.params + l.bias;
     for (long b = 0; b < now.n; b++)
         for (long j = own.begin; j < own.end; j += L)
-            store(y + b * ld + j, load(x + b * ld + j) * load(gain + j) + (l.bias < 0 ? Vec{} : load(shift + j)));
+            store(y + own.row(b) + j, load(x + own.row(b) + j) * load(gain + j) + (shift ? load(shift + j) : Vec{}));
 }
 
 static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const Now& now) {
     const long ld = padded(l.out);
-    const Range own = now.columns(ld);
+    const Columns own = now.own_out(ld);
     const Real* gain = now.params + l.weight;
     Real* to_gain = now.grads + l.weight;
-    if (l.bias >= 0) sum_down(delta, own, now.n, ld, now.grads + l.bias);
-    down(own, now.n, ld, [=](long at, long) { return load(delta + at) * load(x_hat + at); },
+    if (l.bias >= 0) sum_down(delta, own, now.n, now.grads + l.bias);
+    down(own, now.n, [=](long at, long) { return load(delta + at) * load(x_hat + at); },
          [=](long j, Vec sum) { store(to_gain + j, sum); });
     for (long b = 0; b < now.n; b++)
         for (long j = own.begin; j < own.end; j += L)
-            store(delta + b * ld + j, load(delta + b * ld + j) * load(gain + j));
+            store(delta + own.row(b) + j, load(delta + own.row(b) + j) * load(gain + j));
 }
 
 // ---------------------------------------------------------------------------------------------------- the other layers
@@ -303,19 +311,42 @@ static inline void add_to_hot(const Hot& hot, long row, const Real* delta, Range
 
 static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
-    const Range own = narrow(l) ? Range{0, L} : now.columns(ld), rows = narrow(l) ? now.rows() : Range{0, now.n};
-    const Real *W = now.params + l.weight + own.begin * l.in, *in = x + rows.begin * ld_below;
-    Real* out = y + rows.begin * ld + own.begin;
+    const Columns own = narrow(l) ? Columns{0, L, 0, L} : now.own_out(ld);
+    const Range rows = narrow(l) ? now.rows() : Range{0, now.n};
+    const Real* W = now.params + l.weight + own.begin * l.in;
+    const Real *start = l.bias < 0 ? nullptr : now.params + l.bias + own.begin, *in = x;
+    Real* out = y + own.place + rows.begin * own.ld;
     const Hot hot = now.hot_of(l);
-    product(rows.size(), own.size(), hot.begin, Left{in, ld_below, 1}, W, own.size(), out, ld,
-            l.bias < 0 ? nullptr : now.params + l.bias + own.begin);
-    if (hot.end < l.in)
-        product(rows.size(), own.size(), l.in - hot.end, Left{in + hot.end, ld_below, 1}, W + hot.end * own.size(),
-                own.size(), out, ld, out, ld);
-    for (long b = 0; hot.count && b < rows.size(); b++) {
+    long lds = 0;
+    const auto add = [&](Columns from, long begin, long end) {  // the product of these columns of x
+        if (begin > end || (begin == end && lds)) return;
+        product(rows.size(), own.size(), end - begin, Left{in + from.row(rows.begin) + begin, from.ld, 1},
+                W + begin * own.size(), own.size(), out, own.ld, start, lds);
+        start = out, lds = own.ld;
+    };
+    now.each_part(ld_below, now.apart_in, [&](Columns from) {
+        add(from, from.begin, std::min(from.end, hot.begin));
+        add(from, std::max(from.begin, hot.end), std::min(from.end, l.in));
+    });
+    for (long b = rows.begin; hot.count && b < rows.end; b++) {
+        Real* to = y + own.place + b * own.ld;
         long j = 0;
-        for (; j + 4 * L <= own.size(); j += 4 * L) add_hot<4>(hot, rows.begin + b, W + j, own.size(), out + b * ld + j);
-        for (; j < own.size(); j += L) add_hot<1>(hot, rows.begin + b, W + j, own.size(), out + b * ld + j);
+        for (; j + 4 * L <= own.size(); j += 4 * L) add_hot<4>(hot, b, W + j, own.size(), to + j);
+        for (; j < own.size(); j += L) add_hot<1>(hot, b, W + j, own.size(), to + j);
+    }
+}
+
+// W from row `from` on the other way round, [out, in], in parts: the columns of each thread together. A thread turns its
+// own columns of W [in, out], which are rows of every part.
+static void turn(const Layer& l, long from, const Real* W, Columns own, Real* turned, const Team& team) {
+    const Range rows = {own.begin, std::min<long>(own.end, l.out)};
+    for (long t = 0; t < team.size; t++) {
+        const Range part = Team{t, team.size}.columns(padded(l.in) - from);
+        const long begin = from + part.begin, there = std::clamp<long>(l.in - begin, 0, part.size());
+        Real* to = turned + part.begin * l.out;
+        transpose(there, rows.size(), W + begin * own.size(), own.size(), to + rows.begin * part.size(), part.size());
+        for (long k = rows.begin; k < rows.end; k++)
+            for (long i = there; i < part.size(); i++) to[k * part.size() + i] = 0;
     }
 }
 
@@ -323,37 +354,48 @@ static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
 // asked for embeddings alone, which are the last.
 static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
     const long ld = padded(l.out), ld_below = padded(l.in);
-    const Range own = now.columns(ld), to = {own.begin, own.end < l.out ? own.end : l.out};
-    const Range across = narrow(l) ? Range{0, L} : own, lines = narrow(l) ? now.team.share(l.in) : Range{0, l.in};
+    const Columns own = now.own_out(ld), across = narrow(l) ? Columns{0, L, 0, L} : own;
+    const Range lines = narrow(l) ? now.team.share(l.in) : Range{0, l.in};
     const Hot hot = now.hot_of(l);
     Real* grads = now.grads + l.weight + across.begin * l.in;
-    for (const Range full : {Range{0, hot.begin}, Range{hot.end, l.in}}) {
-        const Range r = {std::max(lines.begin, full.begin), std::min(lines.end, full.end)};
-        if (r.size() > 0)
-            product(r.size(), across.size(), now.n, Left{h + r.begin, 1, ld_below}, delta + across.begin, ld,
-                    grads + r.begin * across.size(), across.size(), nullptr);
-    }
+    const auto fill = [&](Columns from, long begin, long end) {  // the lines of these columns of h
+        begin = std::max({begin, lines.begin, from.begin}), end = std::min({end, lines.end, from.end});
+        if (begin < end)
+            product(end - begin, across.size(), now.n, Left{h + from.row(0) + begin, 1, from.ld}, delta + across.place,
+                    across.ld, grads + begin * across.size(), across.size(), nullptr);
+    };
+    now.each_part(ld_below, now.apart_in, [&](Columns from) {
+        fill(from, 0, hot.begin);
+        fill(from, hot.end, l.in);
+    });
     const Range among = {std::max(lines.begin, hot.begin), std::min(lines.end, hot.end)};
     if (among.size() > 0) {
         std::memset(grads + among.begin * across.size(), 0, among.size() * across.size() * sizeof(Real));
         long j = 0;
         const auto over_rows = [&](auto add) {
-            for (long b = 0; b < now.n; b++) add(hot, b, delta + b * ld + across.begin + j, among, grads + j, across.size());
+            for (long b = 0; b < now.n; b++)
+                add(hot, b, delta + across.place + b * across.ld + j, among, grads + j, across.size());
         };
         for (; j + 4 * L <= across.size(); j += 4 * L) over_rows(add_to_hot<4>);
         for (; j < across.size(); j += L) over_rows(add_to_hot<1>);
     }
-    if (l.bias >= 0) sum_down(delta, own, now.n, ld, now.grads + l.bias);
+    if (l.bias >= 0) sum_down(delta, own, now.n, now.grads + l.bias);
     if (l.lowest) return;
+
     const long from = l.asked / L * L;
-    transpose(l.in - from, to.size(), now.params + l.weight + own.begin * l.in + from * own.size(), own.size(),
-              turned + to.begin * ld_below + from, ld_below);
-    for (long k = to.begin; k < to.end; k++)
-        for (long i = l.in; i < ld_below; i++) turned[k * ld_below + i] = 0;
+    turn(l, from, now.params + l.weight + own.begin * l.in, own, turned, now.team);
     now.team.meet();
-    const Range some = now.columns(ld_below - from), under = {from + some.begin, from + some.end};
-    product(now.n, under.size(), l.out, Left{delta, ld, 1}, turned + under.begin, ld_below, below + under.begin,
-            ld_below, nullptr);
+    const Range some = now.columns(ld_below - from);
+    const Real* start = nullptr;
+    Real* out = below + (now.apart_in ? some.begin * now.n : from + some.begin);
+    const long ldo = now.apart_in ? some.size() : ld_below;
+    now.each_part(ld, now.apart_out, [&](Columns over) {
+        const long count = std::min<long>(over.end, l.out) - over.begin;
+        if (count <= 0) return;
+        product(now.n, some.size(), count, Left{delta + over.place, over.ld, 1},
+                turned + some.begin * l.out + over.begin * some.size(), some.size(), out, ldo, start, ldo);
+        start = out;
+    });
 }
 
 static void dropout(const Layer& l, const Real* x, Real* y, Real* kept, const Now& now) {
@@ -363,14 +405,14 @@ static void dropout(const Layer& l, const Real* x, Real* y, Real* kept, const No
     const uint32_t key = uint32_t(now.keys[l.place]), folded = key ^ (key >> 16);
     Bits lanes;
     for (long i = 0; i < L; i++) lanes[i] = uint32_t(i);
-    const Range own = now.columns(ld);
+    const Columns own = now.own_out(ld);
     for (long b = 0; b < now.n; b++)
         for (long j = own.begin; j < own.end; j += L) {
             const SignedBits drawn = reinterpret_cast<SignedBits>(hashed(lanes + uint32_t((now.first + b) * l.out + j), folded));
             const SignedBits there = drawn >= threshold;  // −1 where it is kept
             const Vec r = __builtin_convertvector(there, Vec) * -scale;
-            store(kept + b * ld + j, r);
-            store(y + b * ld + j, load(x + b * ld + j) * r);
+            store(kept + own.row(b) + j, r);
+            store(y + own.row(b) + j, load(x + own.row(b) + j) * r);
         }
 }
 
@@ -378,11 +420,11 @@ template <class F>
 static void by_columns(const Layer& l, const Real* x, Real* y, const Now& now, F f) {
     const long ld = padded(l.out);
     const Real* row = static_cast<const Real*>(l.first) + now.member * l.stride;
-    const Range own = now.columns(ld);
+    const Columns own = now.own_out(ld);
     for (long j = own.begin; j < own.end; j += L) {
         Vec by{};
         for (long i = 0; i < L && j + i < l.out; i++) by[i] = row[l.wide ? j + i : 0];
-        for (long b = 0; b < now.n; b++) store(y + b * ld + j, f(load(x + b * ld + j), by));
+        for (long b = 0; b < now.n; b++) store(y + own.row(b) + j, f(load(x + own.row(b) + j), by));
     }
 }
 

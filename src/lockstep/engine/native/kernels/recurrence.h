@@ -152,7 +152,7 @@ static void recurrence_back(const Step& s, const Real* delta, Real* below, const
         product(H, Gp, (r.T - 1) * samples, Left{states, 1, r.row}, slopes + samples * Gp, Gp,
                 now.grads + s.layer.weight + d * H * Gp, Gp, nullptr);
         Real* to_bias = now.grads + s.layer.bias + d * r.G;
-        down({0, Gp}, r.T * samples, Gp, [=](long at, long) { return load(slopes + at); },
+        down({0, Gp, 0, Gp}, r.T * samples, [=](long at, long) { return load(slopes + at); },
              [=](long j, Vec sum) { put(to_bias + j, sum, r.G - j); });
     }
     clear_padding(below, samples * r.T, s.layer.in);

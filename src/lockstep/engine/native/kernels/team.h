@@ -14,6 +14,13 @@ struct Range {
     long size() const { return end - begin; }
 };
 
+// Columns of a batch of n rows: number (b, j) lies at row(b) + j.
+struct Columns {
+    long begin, end, place, ld;
+    long size() const { return end - begin; }
+    long row(long b) const { return place + b * ld - begin; }
+};
+
 class Meeting {  // nobody goes on before all are there
   public:
     explicit Meeting(long size) : size_(size) {}
@@ -41,6 +48,12 @@ struct Team {
     Range columns(long ld) const {  // whole vectors of them
         const Range r = share(ld / L);
         return {r.begin * L, r.end * L};
+    }
+    // Those of `n` rows of `ld` numbers. `apart`: each thread's own lie together, for a core fetches what lies beside
+    // too, and would take it from another that writes there.
+    Columns columns(long ld, long n, bool apart) const {
+        const Range r = columns(ld);
+        return {r.begin, r.end, apart ? r.begin * n : r.begin, apart ? r.size() : ld};
     }
     void meet() const {
         if (size > 1) meeting->wait();

@@ -55,16 +55,33 @@ struct Evaluation {
     Real* const* outputs;                   // for each member [counts, outputs]
 };
 
+static bool by_rows(const Layer& l) {
+    return l.kind == FEATURE_NORM || l.kind == ROOT_MEAN_SQUARE || (l.kind == LINEAR && narrow(l));
+}
+
+// Of each layer's output: whether all that made it, from a product to the next one, works by columns.
+static std::vector<bool> lie_apart(const Program& p) {
+    std::vector<bool> apart(p.layers, false);
+    for (long first = 0, next; first < p.layers; first = next) {
+        bool all = p.layer[first].kind == LINEAR;
+        for (next = first; next == first || (next < p.layers && p.layer[next].kind != LINEAR); next++)
+            all = all && !by_rows(p.layer[next]);
+        if (all && next < p.layers) std::fill(apart.begin() + first, apart.begin() + next, true);
+    }
+    return apart;
+}
+
 // What it takes to bring a batch of a member there and back.
 struct Desk {
     Numbers input, delta, below, turned, grads, squares;
     std::vector<int32_t> places, place_of;  // of the batch's one-hots; of each code of all categories, see Hot
     std::vector<Numbers> made, kept;
     std::vector<Real*> outputs;  // of each layer; some over others
+    std::vector<bool> apart;     // whether they lie so, see Team::columns
 
     explicit Desk(const Program& p)
         : input(p.batch * padded(p.features)), grads(p.size), places(p.batch * p.hots),
-          place_of(p.hots ? p.inputs->all_codes : 0) {
+          place_of(p.hots ? p.inputs->all_codes : 0), apart(lie_apart(p)) {
         long widest = padded(p.features), matrix = 0;
         for (long i = 0; i < p.layers; i++) {
             const Layer& l = p.layer[i];
@@ -125,15 +142,14 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
 // Whether a team must meet between two layers, either way: not where the second reads only the columns that the same
 // thread made in the first.
 static bool must_meet(const Layer& first, const Layer& second) {
-    const auto by_rows = [](const Layer& l) {
-        return l.kind == FEATURE_NORM || l.kind == ROOT_MEAN_SQUARE || (l.kind == LINEAR && narrow(l));
-    };
     return second.kind == LINEAR || by_rows(first) || by_rows(second);
 }
 
-static const Real* through(const Program& p, Desk& desk, const Now& now) {
+static const Real* through(const Program& p, Desk& desk, Now now) {
     const Real* x = desk.input;
     for (long i = 0; i < p.layers; i++) {
+        now.apart_in = i && desk.apart[i - 1];
+        now.apart_out = desk.apart[i];
         forward(p.layer[i], x, desk.outputs[i], desk.kept[i], now);
         if (i + 1 == p.layers || must_meet(p.layer[i], p.layer[i + 1])) now.team.meet();
         x = desk.outputs[i];
@@ -141,9 +157,11 @@ static const Real* through(const Program& p, Desk& desk, const Now& now) {
     return x;
 }
 
-static void back(const Program& p, Desk& desk, const Now& now, const int64_t* rows) {
+static void back(const Program& p, Desk& desk, Now now, const int64_t* rows) {
     Real *delta = desk.delta, *below = desk.below;
     for (long i = p.layers - 1; i >= p.lowest; i--) {
+        now.apart_in = i && desk.apart[i - 1];
+        now.apart_out = desk.apart[i];
         const Real* x = i ? desk.outputs[i - 1] : desk.input;
         backward(p.layer[i], delta, below, x, desk.outputs[i], desk.kept[i], desk.turned, now);
         if (i == p.lowest || must_meet(p.layer[i], p.layer[i - 1])) now.team.meet();
@@ -170,7 +188,7 @@ static void sum_squares(const Program& p, Desk& desk, const Now& now) {
         const Range own = now.columns(q.width());
         const Real* x = now.grads + q.place + own.begin * q.cols;
         Real* to = squares + own.begin;
-        down({0, own.size()}, q.cols, own.size(), [=](long at, long) { return load(x + at) * load(x + at); },
+        down({0, own.size(), 0, own.size()}, q.cols, [=](long at, long) { return load(x + at) * load(x + at); },
              [=](long j, Vec sum) { store(to + j, sum); });
         squares += q.width();
     }
