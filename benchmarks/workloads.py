@@ -1,7 +1,7 @@
 """Five workloads against the ways they would be run otherwise, in turn in one process.
 
     python benchmarks/workloads.py [W1 W2 W3 W4 W5]
-    env PATH= $(which python) benchmarks/workloads.py W1 W2      # as if there were no compiler
+    env -u CXX PATH= $(which python) benchmarks/workloads.py W1 W2      # as if there were no compiler
 
 Every contender takes whole steps (rows gathered, forward, backward, the gradient's norm clipped at 1, AdamW 1e-3/0.01)
 of networks D-H-H-C with batch norm, ReLU and dropout, in float32, on as many threads as torch takes:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.cache import cache_folder, cached
+from lockstep.cache import cache_folder, cached, writable
 
 
 class Maker:
@@ -48,4 +48,14 @@ def test_where_nothing_can_be_kept_it_is_made_every_time(folder: Path) -> None:
     assert [cached("one", make) for _ in range(2)] == [b"what takes long"] * 2
     assert make.asked == 2
     with pytest.raises(OSError, match="exists"):
-        cache_folder()
+        writable(cache_folder())
+
+
+def test_what_lies_in_a_folder_that_cannot_be_written_is_used(folder: Path) -> None:
+    make = Maker()
+    cached("one", make)
+    folder.chmod(0o500)
+    assert cached("one", make) == b"what takes long"
+    assert make.asked == 1
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    folder.chmod(0o700)

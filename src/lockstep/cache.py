@@ -11,11 +11,15 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/lockstep``, or in ``~/.cache``. Raises ``OSError`` where nothing can be written."""
+    """``$XDG_CACHE_HOME/lockstep``, or in ``~/.cache``; it may not be there yet. Raises ``OSError`` without a home."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep"
-    except RuntimeError as error:  # there is no home
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep"
+    except RuntimeError as error:
         raise OSError(str(error)) from None
+
+
+def writable(folder: Path) -> Path:
+    """``folder``, made if it was not there. Raises ``OSError`` where nothing can be written in it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, probe = tempfile.mkstemp(dir=folder)
     os.close(handle)
@@ -34,7 +38,7 @@ def cached(name: str, make: Callable[[], bytes]) -> bytes:
             return held[_DIGEST:]
     made = make()
     with contextlib.suppress(OSError):
-        keep(cache_folder() / name, hashlib.sha256(made).digest() + made)
+        keep(writable(cache_folder()) / name, hashlib.sha256(made).digest() + made)
     return made
 
 

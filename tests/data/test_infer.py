@@ -124,6 +124,12 @@ def test_numbers_and_words_that_cannot_be_told_apart_are_refused() -> None:
     assert understood(mixed, category="a").kind == "category"
 
 
+@pytest.mark.parametrize(("a", "y"), [([1.0], ["x"]), ([1.0, 2.0, 3.0], [None, "x", None])])
+def test_one_row_is_too_few_to_train_on(a: list[Any], y: list[Any]) -> None:
+    with pytest.raises(DataError, match=r"at least two rows.*, however t.csv has (1|one)\. Give more rows\."):
+        infer(a=a, y=y)
+
+
 def test_codes_of_digits_or_letters_are_words_and_a_finding_says_so() -> None:
     _, findings = infer(a=[f"A{i}" if i % 4 == 0 else str(i * 37) for i in range(N)], b=floats)
     assert [f.code for f in findings] == ["mixed-column", "identifier-column"]

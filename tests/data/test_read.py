@@ -144,6 +144,12 @@ def test_a_missing_file_is_named_with_its_neighbour(tmp_path: Path) -> None:
         read(tmp_path / "nowhere" / "train.csv")
 
 
+def test_a_file_without_a_byte_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").touch()
+    with pytest.raises(DataError, match=r"t.csv is empty \(0 bytes\). Give a file with rows."):
+        read(tmp_path / "t.csv")
+
+
 def test_the_fingerprint_is_the_sha256_of_the_file(tmp_path: Path) -> None:
     import hashlib
 

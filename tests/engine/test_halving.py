@@ -326,7 +326,7 @@ def test_what_is_kept_after_any_epoch_holds_every_member_that_has_begun(rng: Rng
 
 def test_while_a_stack_trains_all_that_the_networks_of_every_stack_hold_counts(rng: Rng) -> None:
     one, two = (Needs(*rng.integers(1, 1000, 5).tolist()) for _ in range(2))
-    halved_one, none, halved_two = held_together([one, None, two], [range(3), range(9), range(5)])
+    halved_one, none, halved_two = held_together([one, None, two], [3, 9, 5])
     assert none is None
     assert halved_one is not None
     assert halved_two is not None

@@ -136,7 +136,7 @@ def _unpacked_once(files: list[Path]) -> list[Path]:
 def _read_pair(path: Path, origin: str) -> RawArrays:
     content = path.read_bytes()
     if not content:
-        raise DataError(f"{path.name} is empty.")
+        raise DataError(f"{path.name} is empty. Give a file with rows.")
     x = parse_idx(content, path.name)
     if x.ndim < 3:
         raise DataError(

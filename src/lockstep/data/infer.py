@@ -77,7 +77,8 @@ def _infer_table(raw: RawTable, spec: DataSpec, missing: tuple[str, ...]) -> tup
     inputs = [column for column in raw.frame.columns if column != name]
     spec = _resolve_names(spec, raw.frame.columns)
     if raw.frame.height < 2:
-        raise DataError(f"Training needs at least two rows, however {raw.origin} has {raw.frame.height}.")
+        count = raw.frame.height
+        raise DataError(f"Training needs at least two rows, however {raw.origin} has {count}. Give more rows.")
     if not inputs:
         raise DataError(f"A table needs a column besides the target, however {raw.origin} has {name} alone.")
     values = clean(raw.frame[name], missing)
@@ -133,7 +134,7 @@ def _labelled(values: pl.Series, origin: str) -> NDArray[np.int64]:
     if not len(rows):
         raise DataError(f"The target must be known in some rows, however {values.name} of {origin} is missing in all.")
     if len(rows) < 2:
-        raise DataError(f"Training needs at least two rows with a target, however {origin} has one.")
+        raise DataError(f"Training needs at least two rows with a target, however {origin} has one. Give more rows.")
     return rows
 
 

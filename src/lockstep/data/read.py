@@ -97,7 +97,7 @@ def _read_file(path: Path, origin: str, spec: DataSpec) -> Raw:
     if path.is_dir():
         return _read_folder(path, origin, spec)
     if path.stat().st_size == 0:
-        raise DataError(f"{origin} is empty (0 bytes).")
+        raise DataError(f"{origin} is empty (0 bytes). Give a file with rows.")
     suffix = path.suffix.lower()
     if suffix in _NOT_TEXT:
         raise DataError(f"{origin} is {_NOT_TEXT[suffix]}.")

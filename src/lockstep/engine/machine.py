@@ -24,6 +24,7 @@ def memory_held() -> int:
 def memory_left(device: torch.device) -> int | None:
     """Bytes that can still be had on ``device``; None where the system does not say."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # else what torch keeps of tensors that are gone counts as taken
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

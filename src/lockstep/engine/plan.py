@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from lockstep.engine import machine
-from lockstep.engine.executors import checked_name, must_compile, pick
+from lockstep.engine.executors import EXECUTORS, checked_name, must_compile, pick
 from lockstep.engine.loop import Problem
-from lockstep.engine.memory import Needs, in_words, needs_of, stored
+from lockstep.engine.memory import Needs, bytes_of, in_words, needs_of, stored
 from lockstep.engine.population import Member, Population
 from lockstep.engine.precision import PRECISIONS, asked_for, checked_precision, measured_precision
 from lockstep.engine.stack import stackable
@@ -79,26 +79,29 @@ def make_plan(
     """How these modules are trained on this machine. ``afterwards`` are the bytes that a CPU holds once they are
     trained, for measuring and a report. Raises ``SpecError`` for what cannot train them."""
     members, before, transforms = population.training, machine.memory_held(), "torch._dynamo" in sys.modules
-    groups = stackable(modules, [kinds(member) for member in members])
-    executors, precisions, each = [], [], []
-    for group in groups:
-        own, ours = [modules[position] for position in group], [members[position] for position in group]
-        executor, precision = way_of(forced, own, ours, problem(ours))
-        executors.append(executor)
-        precisions.append(precision)
-        each.append(needs_of(own, ours, replace(problem(ours), executor=executor.value, precision=precision.value)))
-    each = held_together(each, groups) if population.rungs else each
+    groups = [
+        Group([modules[p] for p in positions], ours := [members[p] for p in positions], problem(ours))
+        for positions in stackable(modules, [kinds(member) for member in members])
+    ]
     left = machine.memory_left(device)
-    at_once = [at_once_for(forced.at_once, needs, len(group), left) for needs, group in zip(each, groups, strict=True)]
-    to_train = max(need.of(k, len(group)) if need else 0 for need, k, group in zip(each, at_once, groups, strict=True))
+    own = checked_precision(forced.precision, device, modules[0])
+    settled = settle(forced, own, groups, left, rungs=bool(population.rungs))
+    precision = precision_choice(forced, own, groups, settled)
+    if precision.value != own:
+        settled = settle(forced, precision.value, groups, left, rungs=bool(population.rungs))
+    at_once = [stack.at_once for stack in settled]
+    to_train = max(
+        stack.needs.of(stack.at_once, len(group.members)) if stack.needs else 0
+        for stack, group in zip(settled, groups, strict=True)
+    )
     if not transforms and "torch._dynamo" in sys.modules:  # what torch.func.grad loads when it is first called
         before += FUNCTORCH
     held = stored(data) if device.type == "cuda" else before
     sizes = [sum(p.numel() for p in module.parameters() if p.requires_grad) for module in modules]
     choices = (
         Choice("device", device.type, why_device(forced.device, device)),
-        *counted(executors),
-        *counted(precisions),
+        *counted([stack.executor for stack in settled]),
+        precision,
         Choice(
             "threads", str(torch.get_num_threads()),
             "what torch takes on this machine" if forced.threads is None else "asked for",
@@ -113,46 +116,87 @@ def make_plan(
         *halvings(population),
         memory_choice(device, held, to_train, 0 if device.type == "cuda" else afterwards, left),
     )  # fmt: skip
-    ways = tuple(
-        Way(executor.value, precision.value, count)
-        for executor, precision, count in zip(executors, precisions, at_once, strict=True)
-    )
+    ways = tuple(Way(stack.executor.value, precision.value, stack.at_once) for stack in settled)
     return Plan(choices, ways)
 
 
-def way_of(
-    forced: Forced, modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem
-) -> tuple[Choice, Choice]:
-    """The executor of a stack and the precision of its products. Raises ``SpecError`` for what was asked for and cannot
-    train it."""
-    device = problem.data.targets.device
-    own = replace(problem, precision=checked_precision(forced.precision, device, modules[0]))
-    executor = executor_of(forced.executor, modules, members, own)
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Networks that could be one stack, with their members and what they train on."""
+
+    modules: Sequence[nn.Module]
+    members: Sequence[Member]
+    problem: Problem
+
+    @property
+    def size(self) -> int:
+        """The numbers that all of them train."""
+        return len(self.modules) * bytes_of(self.modules[0])
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Of a group: its executor, what it needs of memory, and how many train at once."""
+
+    executor: Choice
+    needs: Needs | None
+    at_once: int
+
+
+def settle(forced: Forced, precision: str, groups: Sequence[Group], left: int | None, *, rungs: bool) -> list[Settled]:
+    """Raises ``SpecError`` for what was asked for and cannot train a group."""
+    executors, each = [], []
+    for group in groups:
+        executors.append(executor_of(forced.executor, group, precision))
+        own = replace(group.problem, executor=executors[-1].value, precision=precision)
+        each.append(needs_of(group.modules, group.members, own))
+    sizes = [len(group.members) for group in groups]
+    each = held_together(each, sizes) if rungs else each
+    at_once = [at_once_for(forced.at_once, needs, size, left) for needs, size in zip(each, sizes, strict=True)]
+    return list(map(Settled, executors, each, at_once))
+
+
+def precision_choice(forced: Forced, own: str, groups: Sequence[Group], settled: Sequence[Settled]) -> Choice:
+    """The precision of all products, ``own`` being that of the weights or one that was asked for. What is measured, is
+    so of the largest group, and of no more networks than train at once."""
+    device = groups[0].problem.data.targets.device
     if forced.precision != "auto":
-        return executor, Choice("precision", own.precision, asked_for(own.precision, device))
-    precision = Choice(
-        "precision", *measured_precision(modules, members, replace(own, executor=executor.value), forced.executor)
-    )
-    if precision.value != own.precision:
-        executor = executor_of(forced.executor, modules, members, replace(own, precision=precision.value))
-    return executor, precision
+        return Choice("precision", own, asked_for(own, device))
+    if own != "float32":
+        return Choice("precision", own, "the precision of the networks' own weights")
+    group, stack = max(zip(groups, settled, strict=True), key=lambda both: both[0].size)
+    coarser, refused = {}, f"this {device.type} has no products in bfloat16"
+    for name in machine.coarser(device):
+        one = replace(group.problem, precision=name)
+        if forced.executor != "auto" and (why := EXECUTORS[forced.executor].refusal(group.modules[0], one.objective)):
+            refused = f"executor={forced.executor} was asked for, and {why}"
+        else:
+            coarser[name] = replace(one, executor=executor_of(forced.executor, group, name).value)
+    if not coarser:
+        return Choice("precision", own, f"that of the weights; {refused}")
+    few = min(TRIED, stack.at_once)
+    exact = replace(group.problem, precision=own, executor=stack.executor.value)
+    networks = sum(len(group.members) for group in groups)
+    return Choice("precision", *measured_precision(group.modules[:few], group.members[:few], exact, coarser, networks))
 
 
-def executor_of(wanted: str, modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem) -> Choice:
+def executor_of(wanted: str, group: Group, precision: str) -> Choice:
     """The executor of a stack. Raises ``SpecError`` for one that was asked for and cannot train it."""
-    steps = members[0].all_steps
-    if wanted == "auto" and must_compile(modules[0], problem.objective):
-        name, reason = pick("auto", modules[0], problem.objective, kernels=False)
-        share = len(members) / min(TRIED, len(members))
-        seconds = share * steps * tried(modules[:TRIED], members[:TRIED], replace(problem, executor=name)).seconds
-        if seconds < COMPILING:
+    own, steps = replace(group.problem, precision=precision), group.members[0].all_steps
+    module = group.modules[0]
+    if wanted == "auto" and must_compile(module, own.objective):
+        name, reason = pick("auto", module, own.objective, kernels=False)
+        share = len(group.members) / min(TRIED, len(group.members))
+        step = tried(group.modules[:TRIED], group.members[:TRIED], replace(own, executor=name))
+        if (seconds := share * steps * step.seconds) < COMPILING:
             return Choice("executor", name, f"{reason}; over in {seconds:.1g} s, sooner than kernels are compiled")
-    return Choice("executor", *pick(wanted, modules[0], problem.objective, steps=steps))
+    return Choice("executor", *pick(wanted, module, own.objective, steps=steps))
 
 
-def held_together(each: Sequence[Needs | None], groups: Sequence[Sequence[int]]) -> list[Needs | None]:
-    """What stacks need whose candidates are halved: every network of each is held from rung to rung."""
-    held = [need.holds * len(group) if need else 0 for need, group in zip(each, groups, strict=True)]
+def held_together(each: Sequence[Needs | None], sizes: Sequence[int]) -> list[Needs | None]:
+    """What stacks of these ``sizes`` need whose candidates are halved: every network of each is held from rung to
+    rung."""
+    held = [need.holds * size if need else 0 for need, size in zip(each, sizes, strict=True)]
     return [
         need and replace(need, shared=need.shared + sum(held) - own, kept=need.kept + need.holds, holds=0)
         for need, own in zip(each, held, strict=True)
@@ -166,12 +210,13 @@ def at_once_for(forced: int | None, needs: Needs | None, networks: int, left: in
     return networks if left is None or needs is None else needs.most(int(SPARE * left), networks)
 
 
-def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Sequence[int]]) -> Iterator[Choice]:
+def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Group]) -> Iterator[Choice]:
     """Said where a stack is trained in parts."""
-    cut = [(count, len(group)) for count, group in zip(at_once, groups, strict=True) if count < len(group)]
-    if cut:
+    cut = [(count, len(group.members)) for count, group in zip(at_once, groups, strict=True)]
+    parts = ", ".join(f"{count} of {total}" for count, total in cut if count < total)
+    if parts:
         why = "asked for" if forced is not None else "there is not enough memory for more: the others wait their turn"
-        yield Choice("at once", ", ".join(f"{count} of {total}" for count, total in cut), why)
+        yield Choice("at once", parts, why)
 
 
 def memory_choice(device: torch.device, held: int, to_train: int, afterwards: int, left: int | None) -> Choice:

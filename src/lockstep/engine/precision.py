@@ -1,26 +1,25 @@
 """The precision of products: that of the weights, or a coarser one that was measured to be faster and to do no harm."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from lockstep.engine import machine
-from lockstep.engine.executors import EXECUTORS
 from lockstep.engine.loop import Problem
 from lockstep.engine.population import Member
+from lockstep.engine.refusals import first_sentence
 from lockstep.engine.structure import dtype_of
-from lockstep.engine.trial import Paced, paced
+from lockstep.engine.trial import PASSES, Paced, paced
 from lockstep.errors import SpecError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "tf32")
-TRIED = 8  # networks of a stack
-STEPS = 20  # that they take
-SHARE = 0.02  # of a run's steps may be taken to find out
+STEPS, FEWEST = 20, 5  # that are taken to find out
+SHARE = 0.1  # of a run's steps, at most, all passes together
 WORTH = 10.0  # seconds; a run that is over sooner is not worth finding out for
 PAYS = 1.1  # times as fast: less is noise, and no reason to round
 HARMS = 0.01  # of the loss
+GIVES_UP = 4  # times as slow at first: not tried again
 KEPT = "weights, sums and statistics stay float32"
 
 
@@ -47,41 +46,44 @@ def asked_for(precision: str, device: torch.device) -> str:
 
 
 def measured_precision(
-    modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem, wanted: str
+    modules: Sequence[nn.Module],
+    members: Sequence[Member],
+    problem: Problem,
+    coarser: Mapping[str, Problem],
+    networks: int,
 ) -> tuple[str, str]:
-    """The precision of a stack's products, and why. ``problem`` is in that of its weights and names the executor for
-    it; ``wanted`` is the executor that was asked for, or ``auto``.
+    """The precision of products, and why. ``problem`` is in that of the weights, ``coarser`` are the same in each other
+    one that could be taken; all name their executors. ``networks`` such networks train in all.
 
-    The first networks take a few steps in each precision that the device has, from the same weights on the same rows:
-    a coarser one is taken if its steps take less time and its losses are no higher.
+    Those given take a few steps in each, from the same weights on the same rows: a coarser one is taken if its steps
+    take less time and its losses are no higher.
     """
-    own, device, member = problem.precision, problem.data.targets.device, members[0]
-    if own != "float32":
-        return own, "the precision of the networks' own weights"
-    if not (known := machine.coarser(device)):
-        return own, f"that of the weights; this {device.type} has no products in bfloat16"
-    coarser = {name: replace(problem, precision=name, executor=wanted) for name in known}
-    if wanted != "auto" and (why := EXECUTORS[wanted].refusal(modules[0], coarser["bfloat16"].objective)):
-        return own, f"that of the weights; executor={wanted} was asked for, and {why}"
-    few, ours = modules[:TRIED], members[:TRIED]
-    steps = max(1, min(STEPS, member.steps, int(SHARE * member.all_steps)))
+    member, share = members[0], SHARE / PASSES / (1 + len(coarser))
+    steps = min(STEPS, member.steps, int(share * member.all_steps))
+    if steps < FEWEST:
+        return problem.precision, f"that of the weights; {member.all_steps:,} steps are too few for measuring another"
     try:
-        exact = paced(few, ours, problem, steps)
-        if exact.seconds * member.all_steps * len(modules) / len(few) < WORTH:
-            return own, "that of the weights; over too soon for another one to be worth measuring"
-        found = {name: paced(few, ours, one, steps) for name, one in coarser.items()}
-    except Exception:  # training finds out by itself what is wrong with these networks, and says it
-        return own, "that of the weights; another one could not be measured"
-    return judged(exact, found)
+        exact = paced(modules, members, problem, steps)
+    except Exception as error:  # training meets it too, and says more
+        return problem.precision, f"that of the weights; not measured: {first_sentence(str(error))}"
+    if exact.seconds * member.all_steps * networks / len(members) < WORTH:
+        return problem.precision, "that of the weights; over too soon for another one to be worth measuring"
+    found, failed = {}, []
+    for precision, one in coarser.items():
+        try:
+            found[precision] = paced(modules, members, one, steps, limit=GIVES_UP * steps * exact.seconds)
+        except Exception as error:
+            failed.append(f"{precision} cannot be measured: {first_sentence(str(error))}")
+    return judged(exact, found, failed)
 
 
-def judged(exact: Paced, found: dict[str, Paced]) -> tuple[str, str]:
+def judged(exact: Paced, found: Mapping[str, Paced], failed: Sequence[str] = ()) -> tuple[str, str]:
     """The fastest precision that does no harm, and why, after the steps in float32 and in the coarser ones."""
-    told = "; ".join(f"{name}: {in_words(exact, one)}" for name, one in found.items())
+    told = "; ".join([*(f"{name}: {in_words(exact, one)}" for name, one in found.items()), *failed])
     fit = {name: one.seconds for name, one in found.items() if pays(exact, one) and not harms(exact, one)}
     if not fit:
-        return "float32", f"that of the weights; {told}"
-    return min(fit, key=fit.__getitem__), f"{told}; {KEPT}"
+        return "float32", f"that of the weights; measured: {told}"
+    return min(fit, key=fit.__getitem__), f"measured: {told}; {KEPT}"
 
 
 def pays(exact: Paced, other: Paced) -> bool:
@@ -94,6 +96,6 @@ def harms(exact: Paced, other: Paced) -> bool:
 
 
 def in_words(exact: Paced, other: Paced) -> str:
-    """``"1.8 × as fast as float32, loss 0.693 instead of 0.692"``."""
+    """``"1.8 × as fast as float32, loss 0.693 where it was 0.692"``."""
     speed = f"{exact.seconds / other.seconds:.2g} × as fast as float32"
     return f"{speed}, loss {other.loss:.4g} where it was {exact.loss:.4g}"

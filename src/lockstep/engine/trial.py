@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -22,10 +23,12 @@ from lockstep.engine.streams import epoch_rows
 from lockstep.engine.tables import epoch_tables
 from lockstep.engine.train import without_torchs_advice
 
+PASSES = 3  # see ``paced``
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Networks in a stack of their own, ready to take the first steps of their first epoch again and again."""
+    """Networks in a stack of their own, ready to take the first steps of their first epoch."""
 
     stack: Stack
     runner: Runner
@@ -33,9 +36,11 @@ class Trial:
     rows: Tensor
     tables: Tables
 
-    def steps(self) -> Tensor:
-        """Take the steps, and wait until they are taken: their losses ``[S, K]``."""
-        return self.runner.steps(self.state, self.rows, self.tables)[0].cpu()
+    def steps(self) -> tuple[float, Tensor]:
+        """Take the steps, and wait until they are taken: the seconds, and the losses ``[S, K]``."""
+        began = time.perf_counter()
+        losses = self.runner.steps(self.state, self.rows, self.tables)[0].cpu()
+        return time.perf_counter() - began, losses
 
 
 def trial_of(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem, steps: int) -> Trial:
@@ -44,8 +49,8 @@ def trial_of(modules: Sequence[nn.Module], members: Sequence[Member], problem: P
     runner = runner_of(problem.executor, stack, problem.objective, rule)
     rows = torch.from_numpy(epoch_rows(members, 0, steps, member.batch_size)).to(stack.params.device)
     numbers = {name: number[: len(members)] for name, number in problem.loss_numbers.items()}
-    tables, _ = epoch_tables(members, rule, stack.places, numbers, 0, steps, stack.params)
-    return Trial(stack, runner, fresh_state(stack, rule), rows, tables)
+    tables, _ = epoch_tables(members, rule, stack.places, numbers, 0, member.steps, stack.params)
+    return Trial(stack, runner, fresh_state(stack, rule), rows, tables.part(slice(steps)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def tried(modules: Sequence[nn.Module], members: Sequence[Member], problem: Prob
     with seeded(0, trial.stack.params.device), without_torchs_advice():
         with Living() as step:
             trial.steps()
-        seconds, _ = timed(trial)
+        seconds, _ = trial.steps()
         with Living() as outputs:
             trial.runner.outputs(trial.state.weights, trial.state.buffers, judged)
     return Tried(seconds, step.most, step.largest, outputs.most, FEWEST)
@@ -75,22 +80,20 @@ def tried(modules: Sequence[nn.Module], members: Sequence[Member], problem: Prob
 
 @dataclass(frozen=True)
 class Paced:
-    """What a step of a few networks took in seconds, and what their loss was over these steps, on average."""
+    """What a step of a few networks took in seconds, and what their loss was over the first steps, on average."""
 
     seconds: float
     loss: float
 
 
-def paced(modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem, steps: int) -> Paced:
-    """The first ``steps`` of the first epoch taken to warm up, and then once more, now measured."""
+def paced(
+    modules: Sequence[nn.Module], members: Sequence[Member], problem: Problem, steps: int, limit: float = inf
+) -> Paced:
+    """The first ``steps`` are taken for their losses, then once more (a CUDA graph is recorded then), and a third time
+    to be timed. If the first pass takes more than ``limit`` seconds, it is the only one."""
     trial = trial_of(modules, members, problem, steps)
     with seeded(0, trial.stack.params.device), without_torchs_advice(), products_in(problem.precision):
-        trial.steps()
-        seconds, losses = timed(trial)
+        seconds, losses = trial.steps()
+        for _ in range(PASSES - 1 if seconds <= limit else 0):
+            seconds, _ = trial.steps()
     return Paced(seconds / steps, float(losses.mean()))
-
-
-def timed(trial: Trial) -> tuple[float, Tensor]:
-    began = time.perf_counter()
-    losses = trial.steps()
-    return time.perf_counter() - began, losses

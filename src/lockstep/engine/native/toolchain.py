@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lockstep.cache import cache_folder
+from lockstep.cache import cache_folder, writable
 from lockstep.engine.native import structures
 
 KERNELS = Path(__file__).parent / "kernels"
@@ -42,8 +42,9 @@ def library(dtype: torch.dtype, source: str = "train") -> ctypes.CDLL:
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
-        path.unlink(missing_ok=True)  # damaged: the next run makes it anew
-        raise NoLibrary(f"the compiled kernels cannot be loaded ({error})") from error
+        raise NoLibrary(
+            f"the compiled kernels cannot be loaded ({error}; without {path.name} they are made anew)"
+        ) from error
     structures.check(loaded, source)
     return loaded
 
@@ -64,7 +65,7 @@ def recipe(dtype: torch.dtype, source: str) -> tuple[list[str], Path]:
     name = hashlib.sha256(b"\0".join([compiler.encode(), macros, " ".join(options).encode(), *sources])).hexdigest()
     command = [compiler, *options, str(KERNELS / f"{source}.cpp")]
     try:
-        folder = cache_folder()
+        folder = writable(cache_folder())
     except OSError as error:
         raise NoLibrary(f"compiled kernels cannot be kept ({error})") from error
     return command, folder / f"kernels-{source}-{name[:24]}.so"

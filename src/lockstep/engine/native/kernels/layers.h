@@ -1,5 +1,6 @@
 // The layers of a chain for ONE member, forward and back, as the text has them; lockstep/engine/backprop says the same
-// in PyTorch beside the formulas. A batch is n rows of `padded(width)` numbers; what is padded is 0 in every δ.
+// in PyTorch beside the formulas. A batch is n rows of `padded(width)` numbers, or each thread's columns of them one after
+// another (Team::columns); what is padded is 0 in every δ.
 #pragma once
 #include <algorithm>
 #include <cstring>
