@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _DIGEST = hashlib.sha256().digest_size
@@ -37,17 +37,20 @@ def cached(name: str, make: Callable[[], bytes]) -> bytes:
         if hashlib.sha256(held[_DIGEST:]).digest() == held[:_DIGEST]:
             return held[_DIGEST:]
     made = make()
-    with contextlib.suppress(OSError):
-        keep(writable(cache_folder()) / name, hashlib.sha256(made).digest() + made)
+    with contextlib.suppress(OSError), whole(cache_folder() / name) as unfinished:
+        unfinished.write_bytes(hashlib.sha256(made).digest() + made)
     return made
 
 
-def keep(path: Path, data: bytes) -> None:
-    """Write ``path`` as a whole or not at all: another process may be doing the same."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent)
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file to fill that becomes ``path`` when all went well, and is gone otherwise: another process may be making
+    the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(unfinished, path)
+        yield Path(name)
+        os.replace(name, path)
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)

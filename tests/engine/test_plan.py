@@ -1,7 +1,7 @@
 """The plan: what is settled for a run, why, and that all of it can be forced."""
 
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from planned import Setting
+from torch import nn
 
 import lockstep
 from lockstep.engine import machine, plan
 from lockstep.engine.living import Living
-from lockstep.engine.loop import Problem
 from lockstep.engine.memory import Needs, in_words, needs_of
 from lockstep.engine.native import NoLibrary, is_made
-from lockstep.engine.plan import Forced, make_plan
-from lockstep.engine.population import make_population
 from lockstep.engine.step import Resident
-from lockstep.engine.train import Way, make_modules, train_population
+from lockstep.engine.train import Way
 from lockstep.errors import SpecError
-from lockstep.network.losses import LOSSES
-from lockstep.spec import Population, Training, TrainSpec
 
 CPU = torch.device("cpu")
 Rng = np.random.Generator
@@ -33,25 +29,10 @@ def chain() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, 3))
 
 
-class Setting:
-    """A population of ``K`` seeds with all that a plan is made of."""
-
-    def __init__(self, rng: Rng, make: Callable[[], nn.Module] = chain, K: int = 5, epochs: int = 2) -> None:
-        spec = TrainSpec(training=Training(epochs=epochs, batch_size=8), population=Population(folds=1, seeds=K))
-        x = torch.from_numpy(rng.normal(size=(60, 6)).astype(np.float32))
-        self.data = Resident((x,), torch.from_numpy(rng.integers(0, 3, 60)))
-        self.population = make_population(spec, [(np.arange(40), np.arange(40, 60))])
-        self.modules = make_modules(lambda _: make(), self.population.training)
-
-    def problem(self, _: Sequence[Any]) -> Problem:
-        return Problem(self.data, LOSSES["cross_entropy"], "cross_entropy", {})
-
-    def plan(self, **forced: Any) -> plan.Plan:
-        return make_plan(Forced(**forced), CPU, self.population, self.modules, self.data, self.problem)
-
-    def train(self, ways: Sequence[Way] | None, **how: Any) -> list[Tensor]:
-        trained = train_population(self.population, self.modules, self.problem, CPU, ways, **how)
-        return [done.params for done in trained.finished]
+def setting_of(rng: Rng, make: Callable[[], nn.Module] = chain, K: int = 5) -> Setting:
+    x = torch.from_numpy(rng.normal(size=(60, 6)).astype(np.float32))
+    y = torch.from_numpy(rng.integers(0, 3, 60))
+    return Setting(make, x, y, "cross_entropy", K=K, epochs=2, batch_size=8, train=40)
 
 
 def values(made: plan.Plan) -> dict[str, str]:
@@ -71,7 +52,7 @@ def has_compiler() -> None:
 
 
 def test_each_choice_can_be_forced_and_then_says_so(rng: Rng) -> None:
-    made = Setting(rng).plan(device="cpu", executor="backprop", precision="float32", threads=1, at_once=2)
+    made = setting_of(rng).plan(device="cpu", executor="backprop", precision="float32", threads=1, at_once=2)
     assert values(made) | {"executor": "backprop", "precision": "float32", "at once": "2 of 5"} == values(made)
     for choice in ("device", "executor", "precision", "threads", "at once"):
         assert reasons(made)[choice] == "asked for"
@@ -94,11 +75,11 @@ def test_each_choice_can_be_forced_and_then_says_so(rng: Rng) -> None:
 )
 def test_what_cannot_be_is_refused_with_the_value(rng: Rng, forced: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):
-        Setting(rng).plan(**forced)
+        setting_of(rng).plan(**forced)
 
 
 def test_a_precision_needs_weights_in_float32(rng: Rng) -> None:
-    setting = Setting(rng, lambda: chain().double())
+    setting = setting_of(rng, lambda: chain().double())
     setting.data = Resident((setting.data.inputs[0].double(),), setting.data.targets)
     assert values(setting.plan())["precision"] == "float64"
     with pytest.raises(SpecError, match="precision=bfloat16 needs weights in float32, however: float64"):
@@ -106,7 +87,7 @@ def test_a_precision_needs_weights_in_float32(rng: Rng) -> None:
 
 
 def test_products_in_bfloat16_change_a_result_a_little_and_nothing_else(rng: Rng) -> None:
-    setting = Setting(rng)
+    setting = setting_of(rng)
     exact = setting.train(setting.plan(executor="eager").ways)
     rounded = setting.train(setting.plan(precision="bfloat16").ways)
     for one, other in zip(exact, rounded, strict=True):
@@ -128,7 +109,7 @@ def test_parts_hold_every_network_once_and_differ_by_one_in_size() -> None:
 @pytest.mark.usefixtures("has_compiler")
 @pytest.mark.parametrize("executor", ["eager", "backprop", "compiled"])
 def test_networks_trained_in_parts_end_as_they_do_together(rng: Rng, executor: str) -> None:
-    setting = Setting(rng, lambda: chain().double())
+    setting = setting_of(rng, lambda: chain().double())
     setting.data = Resident((setting.data.inputs[0].double(),), setting.data.targets)
     seen: list[tuple[int, int]] = []
     together = setting.train([Way(executor, "float32", 5)])
@@ -141,7 +122,7 @@ def test_networks_trained_in_parts_end_as_they_do_together(rng: Rng, executor: s
 
 
 def test_where_memory_is_short_networks_are_trained_in_parts(rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = Setting(rng, K=6)
+    setting = setting_of(rng, K=6)
     own = replace(setting.problem([]), executor="eager")
     need = needs_of(setting.modules, setting.population.training, own)
     assert need is not None
@@ -184,7 +165,7 @@ def test_living_tensors_are_counted_once_and_until_they_are_gone() -> None:
 @pytest.mark.parametrize("executor", ["eager", "backprop", "compiled"])
 @pytest.mark.usefixtures("has_compiler")
 def test_more_networks_need_more_memory_by_what_they_pass_through_a_step(rng: Rng, executor: str) -> None:
-    setting = Setting(rng, K=4)
+    setting = setting_of(rng, K=4)
     own = replace(setting.problem([]), executor=executor)
     need = needs_of(setting.modules, setting.population.training, own)
     assert need is not None
@@ -200,7 +181,7 @@ def test_a_run_that_is_over_sooner_than_kernels_are_compiled_does_not_wait_for_t
     rng: Rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nothing is compiled there
-    made = Setting(rng).plan()
+    made = setting_of(rng).plan()
     assert values(made)["executor"] == "backprop"
     assert "sooner than kernels are compiled" in reasons(made)["executor"]
     assert not list(tmp_path.glob("lockstep/*.so"))
@@ -210,7 +191,7 @@ def test_a_run_that_is_over_sooner_than_kernels_are_compiled_does_not_wait_for_t
 def test_a_long_run_is_worth_a_compiler(rng: Rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(plan, "COMPILING", 0.0)
-    assert values(Setting(rng).plan())["executor"] == "compiled"
+    assert values(setting_of(rng).plan())["executor"] == "compiled"
 
 
 def test_threads_are_as_before_after_a_run() -> None:

@@ -1,63 +1,51 @@
 """Which precision the plan takes unasked: a coarser one only where it was measured to be faster and to do no harm."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from planned import Setting
 from torch import nn
 
 from lockstep.engine import machine, precision
 from lockstep.engine.executors import EXECUTORS
 from lockstep.engine.loop import Problem
-from lockstep.engine.plan import Forced, Plan, make_plan
+from lockstep.engine.plan import Plan
 from lockstep.engine.population import make_population
 from lockstep.engine.precision import Paced, judged
 from lockstep.engine.stack import lift
 from lockstep.engine.state import fresh_state, rule_of
-from lockstep.engine.step import Resident
 from lockstep.engine.streams import epoch_rows
 from lockstep.engine.tables import epoch_tables
-from lockstep.engine.train import Way, make_modules, train_population
+from lockstep.engine.train import Way, train_population
 from lockstep.engine.trial import paced, trial_of
-from lockstep.network.losses import LOSSES
-from lockstep.spec import OneCycleLR, Population, Training, TrainSpec
+from lockstep.spec import OneCycleLR
 
 CPU = torch.device("cpu")
 Rng = np.random.Generator
 
 
-class Setting:
-    """Ten seeds of a regression on columns around ``far``, with all that a plan is made of."""
+def regression(rng: Rng, far: float = 0.0) -> Setting:
+    """Ten networks on columns around ``far``, which see at once what that hides from coarse numbers."""
 
-    def __init__(self, rng: Rng, far: float = 0.0, epochs: int = 6) -> None:
-        spec = TrainSpec(training=Training(epochs=epochs, batch_size=16), population=Population(folds=1, seeds=10))
-        x = rng.normal(size=(200, 6)).astype(np.float32)
-        targets = x.sum(axis=1) + rng.normal(scale=0.5, size=200).astype(np.float32)
-        self.data = Resident((torch.from_numpy(x + np.float32(far)),), torch.from_numpy(targets[:, None]))
-        self.population = make_population(spec, [(np.arange(150), np.arange(150, 200))])
-        self.modules = make_modules(lambda _: self.network(far), self.population.training)
-
-    def network(self, far: float) -> nn.Module:
-        """One that sees at once what ``far`` hides from coarse numbers."""
+    def network() -> nn.Module:
         first = nn.Linear(6, 1)
         with torch.no_grad():
             first.weight.fill_(1.0)
             first.bias.fill_(-6.0 * far)
         return nn.Sequential(first)
 
-    def problem(self, _: Sequence[Any]) -> Problem:
-        return Problem(self.data, LOSSES["mse"], "mse", {})
-
-    def plan(self, **forced: Any) -> Plan:
-        return make_plan(Forced(**forced), CPU, self.population, self.modules, self.data, self.problem)
+    x = rng.normal(size=(200, 6)).astype(np.float32)
+    y = x.sum(axis=1) + rng.normal(scale=0.5, size=200).astype(np.float32)
+    inputs, targets = torch.from_numpy(x + np.float32(far)), torch.from_numpy(y[:, None])
+    return Setting(network, inputs, targets, "mse", K=10, epochs=6, batch_size=16, train=150)
 
 
 @pytest.fixture
 def setting(rng: Rng) -> Setting:
-    return Setting(rng)
+    return regression(rng)
 
 
 @pytest.fixture
@@ -98,7 +86,7 @@ def test_bfloat16_is_taken_where_it_is_faster_and_as_good_and_the_plan_says_by_h
 
 @pytest.mark.usefixtures("has_products", "coarse_is_fast")
 def test_bfloat16_is_left_where_the_loss_suffers(rng: Rng) -> None:
-    value, reason = chosen(Setting(rng, far=100.0).plan())
+    value, reason = chosen(regression(rng, far=100.0).plan())
     assert value == "float32"
     assert reason.startswith("that of the weights; measured: bfloat16: 2 × as fast as float32, loss ")
 
@@ -204,7 +192,7 @@ def test_a_first_pass_that_takes_too_long_is_the_only_one(setting: Setting) -> N
 
 
 def test_steps_are_those_that_training_begins_with(rng: Rng) -> None:
-    setting = Setting(rng)
+    setting = regression(rng)
     spec = setting.population.members[0].spec.replace("schedule", OneCycleLR())
     population = make_population(spec, [(np.arange(150), np.arange(150, 200))])
     members, own = population.training[:2], replace(setting.problem([]), executor="eager")

@@ -76,8 +76,7 @@ def _infer_table(raw: RawTable, spec: DataSpec, missing: tuple[str, ...]) -> tup
     name = target_name(raw, spec)
     inputs = [column for column in raw.frame.columns if column != name]
     spec = _resolve_names(spec, raw.frame.columns)
-    if raw.frame.height < 2:
-        count = raw.frame.height
+    if (count := raw.frame.height) < 2:
         raise DataError(f"Training needs at least two rows, however {raw.origin} has {count}. Give more rows.")
     if not inputs:
         raise DataError(f"A table needs a column besides the target, however {raw.origin} has {name} alone.")

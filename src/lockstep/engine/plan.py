@@ -86,14 +86,10 @@ def make_plan(
     left = machine.memory_left(device)
     own = checked_precision(forced.precision, device, modules[0])
     settled = settle(forced, own, groups, left, rungs=bool(population.rungs))
-    precision = precision_choice(forced, own, groups, settled)
+    precision = precision_choice(forced, own, settled)
     if precision.value != own:
         settled = settle(forced, precision.value, groups, left, rungs=bool(population.rungs))
-    at_once = [stack.at_once for stack in settled]
-    to_train = max(
-        stack.needs.of(stack.at_once, len(group.members)) if stack.needs else 0
-        for stack, group in zip(settled, groups, strict=True)
-    )
+    to_train = max(stack.most for stack in settled)
     if not transforms and "torch._dynamo" in sys.modules:  # what torch.func.grad loads when it is first called
         before += FUNCTORCH
     held = stored(data) if device.type == "cuda" else before
@@ -107,7 +103,7 @@ def make_plan(
             "what torch takes on this machine" if forced.threads is None else "asked for",
         ),
         Choice("networks", f"{len(members)} in {stacks(len(groups))}", why_stacks(sizes, len(groups))),
-        *together(forced.at_once, at_once, groups),
+        *together(forced.at_once, settled),
         Choice(
             "steps per epoch",
             epochs_by_size(population),
@@ -130,17 +126,23 @@ class Group:
 
     @property
     def size(self) -> int:
-        """The numbers that all of them train."""
+        """Bytes of what all of them train."""
         return len(self.modules) * bytes_of(self.modules[0])
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Of a group: its executor, what it needs of memory, and how many train at once."""
+    """A group with its executor, what it needs of memory, and how many train at once."""
 
+    group: Group
     executor: Choice
     needs: Needs | None
     at_once: int
+
+    @property
+    def most(self) -> int:
+        """The bytes that it takes at most, as far as that is known."""
+        return self.needs.of(self.at_once, len(self.group.members)) if self.needs else 0
 
 
 def settle(forced: Forced, precision: str, groups: Sequence[Group], left: int | None, *, rungs: bool) -> list[Settled]:
@@ -153,18 +155,18 @@ def settle(forced: Forced, precision: str, groups: Sequence[Group], left: int | 
     sizes = [len(group.members) for group in groups]
     each = held_together(each, sizes) if rungs else each
     at_once = [at_once_for(forced.at_once, needs, size, left) for needs, size in zip(each, sizes, strict=True)]
-    return list(map(Settled, executors, each, at_once))
+    return list(map(Settled, groups, executors, each, at_once))
 
 
-def precision_choice(forced: Forced, own: str, groups: Sequence[Group], settled: Sequence[Settled]) -> Choice:
+def precision_choice(forced: Forced, own: str, settled: Sequence[Settled]) -> Choice:
     """The precision of all products, ``own`` being that of the weights or one that was asked for. What is measured, is
     so of the largest group, and of no more networks than train at once."""
-    device = groups[0].problem.data.targets.device
+    stack = max(settled, key=lambda one: one.group.size)
+    group, device = stack.group, stack.group.problem.data.targets.device
     if forced.precision != "auto":
         return Choice("precision", own, asked_for(own, device))
     if own != "float32":
         return Choice("precision", own, "the precision of the networks' own weights")
-    group, stack = max(zip(groups, settled, strict=True), key=lambda both: both[0].size)
     coarser, refused = {}, f"this {device.type} has no products in bfloat16"
     for name in machine.coarser(device):
         one = replace(group.problem, precision=name)
@@ -176,7 +178,7 @@ def precision_choice(forced: Forced, own: str, groups: Sequence[Group], settled:
         return Choice("precision", own, f"that of the weights; {refused}")
     few = min(TRIED, stack.at_once)
     exact = replace(group.problem, precision=own, executor=stack.executor.value)
-    networks = sum(len(group.members) for group in groups)
+    networks = sum(len(one.group.members) for one in settled)
     return Choice("precision", *measured_precision(group.modules[:few], group.members[:few], exact, coarser, networks))
 
 
@@ -210,9 +212,9 @@ def at_once_for(forced: int | None, needs: Needs | None, networks: int, left: in
     return networks if left is None or needs is None else needs.most(int(SPARE * left), networks)
 
 
-def together(forced: int | None, at_once: Sequence[int], groups: Sequence[Group]) -> Iterator[Choice]:
+def together(forced: int | None, settled: Sequence[Settled]) -> Iterator[Choice]:
     """Said where a stack is trained in parts."""
-    cut = [(count, len(group.members)) for count, group in zip(at_once, groups, strict=True)]
+    cut = [(stack.at_once, len(stack.group.members)) for stack in settled]
     parts = ", ".join(f"{count} of {total}" for count, total in cut if count < total)
     if parts:
         why = "asked for" if forced is not None else "there is not enough memory for more: the others wait their turn"

@@ -5,13 +5,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from lockstep.cache import cache_folder, writable
+from lockstep.cache import cache_folder, whole, writable
 from lockstep.engine.native import structures
 
 KERNELS = Path(__file__).parent / "kernels"
@@ -89,16 +88,11 @@ def processor_of(compiler: str) -> tuple[str, bytes]:
 
 
 def compiled(command: list[str], path: Path) -> None:
-    """Compile the kernels to ``path``, whole or not at all: another process may be doing the same."""
-    handle, unfinished = tempfile.mkstemp(suffix=".so", dir=path.parent)
-    os.close(handle)
-    try:
-        done = run([*command, "-o", unfinished])
+    """Compile the kernels to ``path``, whole or not at all."""
+    with whole(path) as unfinished:
+        done = run([*command, "-o", str(unfinished)])
         if done.returncode:
             raise NoLibrary(f"the compiler {command[0]} cannot make them ({first_line(done.stderr)})")
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:

@@ -315,13 +315,13 @@ static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
     const Columns own = narrow(l) ? Columns{0, L, 0, L} : now.own_out(ld);
     const Range rows = narrow(l) ? now.rows() : Range{0, now.n};
     const Real* W = now.params + l.weight + own.begin * l.in;
-    const Real *start = l.bias < 0 ? nullptr : now.params + l.bias + own.begin, *in = x;
+    const Real* start = l.bias < 0 ? nullptr : now.params + l.bias + own.begin;
     Real* out = y + own.place + rows.begin * own.ld;
     const Hot hot = now.hot_of(l);
     long lds = 0;
     const auto add = [&](Columns from, long begin, long end) {  // the product of these columns of x
         if (begin > end || (begin == end && lds)) return;
-        product(rows.size(), own.size(), end - begin, Left{in + from.row(rows.begin) + begin, from.ld, 1},
+        product(rows.size(), own.size(), end - begin, Left{x + from.row(rows.begin) + begin, from.ld, 1},
                 W + begin * own.size(), own.size(), out, own.ld, start, lds);
         start = out, lds = own.ld;
     };

@@ -99,6 +99,12 @@ struct Desk {
         squares = Numbers(columns);
     }
 
+    // How the input and the output of a layer lie.
+    void say_how(long layer, Now& now) const {
+        now.apart_in = layer && apart[layer - 1];
+        now.apart_out = apart[layer];
+    }
+
     // For the batches of one member.
     Hot hot(const Program& p, long member) {
         for (long i = 0; p.hots && i < p.inputs->formulas; i++)
@@ -148,8 +154,7 @@ static bool must_meet(const Layer& first, const Layer& second) {
 static const Real* through(const Program& p, Desk& desk, Now now) {
     const Real* x = desk.input;
     for (long i = 0; i < p.layers; i++) {
-        now.apart_in = i && desk.apart[i - 1];
-        now.apart_out = desk.apart[i];
+        desk.say_how(i, now);
         forward(p.layer[i], x, desk.outputs[i], desk.kept[i], now);
         if (i + 1 == p.layers || must_meet(p.layer[i], p.layer[i + 1])) now.team.meet();
         x = desk.outputs[i];
@@ -160,8 +165,7 @@ static const Real* through(const Program& p, Desk& desk, Now now) {
 static void back(const Program& p, Desk& desk, Now now, const int64_t* rows) {
     Real *delta = desk.delta, *below = desk.below;
     for (long i = p.layers - 1; i >= p.lowest; i--) {
-        now.apart_in = i && desk.apart[i - 1];
-        now.apart_out = desk.apart[i];
+        desk.say_how(i, now);
         const Real* x = i ? desk.outputs[i - 1] : desk.input;
         backward(p.layer[i], delta, below, x, desk.outputs[i], desk.kept[i], desk.turned, now);
         if (i == p.lowest || must_meet(p.layer[i], p.layer[i - 1])) now.team.meet();
