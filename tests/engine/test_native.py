@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lockstep.engine.backprop.dropout import Dropout
 from lockstep.engine.executors import EXECUTORS, Objective, pick
-from lockstep.engine.native import NoLibrary, library
+from lockstep.engine.native import NoLibrary, library, native_runner
 from lockstep.engine.native.toolchain import recipe
 from lockstep.engine.population import Member, make_population
 from lockstep.engine.stack import Stack, lift
@@ -137,8 +138,23 @@ LARGE: dict[str, Callable[[], nn.Sequential]] = {
         nn.Linear(7, 601), nn.Linear(601, 6), nn.ReLU(), nn.Linear(6, 900), nn.ReLU(), nn.Linear(900, 333),
         nn.Linear(333, 3),
     ),
+    "one and two columns": lambda: nn.Sequential(
+        nn.Linear(7, 613), nn.ReLU(), nn.Linear(613, 2), nn.Tanh(), nn.Linear(2, 900), nn.SiLU(), nn.Linear(900, 700),
+        nn.Linear(700, 1, bias=False), nn.Tanh(), nn.Linear(1, 3),
+    ),
+    "two columns of the inputs": lambda: nn.Sequential(nn.Linear(7, 2), nn.Linear(2, 1200), nn.Linear(1200, 600)),
     "many outputs": lambda: nn.Sequential(nn.Linear(7, 613), nn.ELU(), nn.Linear(613, 611)),
 }  # fmt: skip
+
+
+def test_a_dropout_that_drops_nothing_is_left_out_and_one_that_drops_for_some_is_not(rng: Rng) -> None:
+    def dropouts(*rates: float) -> int:
+        stack = lift([nn.Sequential(nn.Linear(7, 3), nn.Dropout(rate)) for rate in rates], CPU)
+        kernels = native_runner(stack, problem(rng, spec_of(SGD()))[2].data, "cross_entropy", rule_for(SGD())).steps
+        return sum(isinstance(layer, Dropout) for layer, _ in kernels.__self__.chain.layers)  # type: ignore[attr-defined]
+
+    assert dropouts(0.0, 0.0) == 0
+    assert dropouts(0.0, 0.5) == 1
 
 
 @pytest.mark.parametrize("name", LARGE)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lockstep.engine.backprop.layer import Pass, Tensors
+from lockstep.engine.backprop.layer import Layer, Pass, Tensors
 from lockstep.network.layers.dropout import bits, places
 
 
@@ -31,9 +31,12 @@ class Dropout:
     def backward(self, delta: Tensor, r: Tensor, now: Pass) -> Tensor:  # noqa: ARG002
         return delta.mul_(r)
 
-    def idle(self, buffers: Tensors) -> bool:
-        """Whether no member drops anything, so that ``r`` is 1 everywhere."""
-        return bool((buffers[f"{self.name}.threshold"] == torch.iinfo(torch.int32).min).all())
+
+def idle(layer: Layer, buffers: Tensors) -> bool:
+    """Whether a layer is a dropout by which no member drops anything, so that ``r`` is 1 everywhere."""
+    if not isinstance(layer, Dropout):
+        return False
+    return bool((buffers[f"{layer.name}.threshold"] == torch.iinfo(torch.int32).min).all())
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lockstep.engine.backprop.dropout import Dropout
+from lockstep.engine.backprop.dropout import idle
 from lockstep.engine.backprop.layer import Pass, Tensors, parameters_of
 from lockstep.engine.backprop.losses import LOSSES_AND_DELTAS
 from lockstep.engine.backprop.network import Written
@@ -21,8 +21,7 @@ def written_gradients(stack: Stack, network: Written, loss: str) -> Gradients:
     front = network.preprocessing
     features = front.forward(stack.train_form.get_submodule(front.name)) if front else None
 
-    used = [layer for layer in network.layers if not (isinstance(layer, Dropout) and layer.idle(stack.buffers))]
-    layers = together(used)
+    layers = together([layer for layer in network.layers if not idle(layer, stack.buffers)])
     learning = [depth for depth, layer in enumerate(layers) if parameters_of(layer)]
     lowest = 0 if front and front.embeddings else learning[0]  # below it, nothing asks for δ
     set_by = {name for layer in layers for name in parameters_of(layer)}

@@ -2,13 +2,14 @@
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.engine.backprop.dropout import idle
 from lockstep.engine.backprop.norms import BatchNorm
 from lockstep.engine.native import structures
 from lockstep.engine.native.inputs import Inputs
@@ -37,7 +38,8 @@ LOSS_NUMBERS = ("class_weights", "label_smoothing", "delta", "quantile", "scale"
 def native_runner(stack: Stack, data: Resident, loss: str, rule: Rule) -> Runner:
     """The steps and outputs of a stack that ``refusal`` has nothing against."""
     chain = chain_of(stack.originals[0], data.inputs)
-    kernels = Kernels(stack, data, loss, rule, chain)
+    in_use = tuple(one for one in chain.layers if not idle(one[0], stack.buffers))
+    kernels = Kernels(stack, data, loss, rule, replace(chain, layers=in_use))
     operations = 6 * stack.layout.total * len(stack.params)  # for a row of each member
     return Runner(kernels.steps, kernels.outputs, lambda batch: max(1, int(AT_ONCE / (operations * batch))))
 

@@ -1,6 +1,7 @@
 // From rows as they are kept, once for all members, to features: a member's preprocessing is worked out for every batch
 // anew. lockstep/engine/native/inputs.py fills the structures.
 #pragma once
+#include <algorithm>
 #include <cstring>
 
 #include "vectors.h"
@@ -21,6 +22,16 @@ struct Formula {
     double low, high;
 };
 
+// What a formula reads: `bytes` of each row, `apart` from one row to the next.
+struct Source {
+    const char* rows;
+    long apart, bytes;
+
+    void ask_for(int64_t row) const {  // from memory, while rows before it are worked on
+        for (long j = 0; j < bytes; j += 64) __builtin_prefetch(rows + row * apart + j);
+    }
+};
+
 struct Inputs {
     int64_t formulas, categories, all_codes;
     const Formula* formula;
@@ -35,6 +46,12 @@ struct Inputs {
     }
     int64_t among_all(int64_t row, int64_t category) const {
         return offsets[category] + codes[row * categories + category];
+    }
+
+    Source source(const Formula& f, long member) const {
+        const long code = sizeof(int64_t), each = f.kind == BYTES ? 1 : sizeof(Real);
+        if (f.kind == ONE_HOT) return {reinterpret_cast<const char*>(codes), categories * code, categories * code};
+        return {static_cast<const char*>(f.rows[member]), f.apart * each, std::min(f.width, f.apart) * each};
     }
 };
 
@@ -61,14 +78,6 @@ static void scale_numbers(const Formula& f, const Real* __restrict x, const Real
         z = z < low ? low : z;
         y[j] = z > high ? high : z;
     }
-}
-
-// From memory, while another row is worked on; rows of a table are short.
-static void ask_for(const Formula& f, long member, int64_t row) {
-    if (f.kind != WHOLE && f.kind != BYTES && f.kind != PIXELS) return;
-    const long each = f.kind == BYTES ? 1 : sizeof(Real);
-    const char* x = static_cast<const char*>(f.rows[member]) + row * f.apart * each;
-    for (long j = 0; j < f.width * each; j += 64) __builtin_prefetch(x + j);
 }
 
 static void fill(const Inputs& inputs, const Formula& f, long member, int64_t row, Real* features) {

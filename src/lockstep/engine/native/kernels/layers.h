@@ -12,6 +12,7 @@ enum Kind : int32_t {
     LINEAR, ACTIVATION, BATCH_NORM, FEATURE_NORM, ROOT_MEAN_SQUARE, AFFINE, DROPOUT, SCALE, SHIFT,
     ATTENTION, CONVOLUTION, RECURRENCE, SUM  // only in parts.cpp
 };
+constexpr long FEW = 2;  // outputs of a linear layer
 enum Function : int32_t { RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SILU, MISH, SIGMOID, TANH };
 
 // A layer as data; the fields that its kind has no use for are 0. Offsets are places among a member's padded numbers.
@@ -281,6 +282,7 @@ static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const No
 
 // One vector of columns cannot be shared out: rows are.
 static bool narrow(const Layer& l) { return padded(l.out) == L; }
+static bool few(const Layer& l) { return l.out <= FEW && !l.by_places && !l.asked; }
 
 // y [n] += the rows of W [in, n] that a one-hot is multiplied by, some vectors at a time.
 template <int VECTORS>
@@ -310,7 +312,45 @@ static inline void add_to_hot(const Hot& hot, long row, const Real* delta, Range
     });
 }
 
-static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
+// y [n, few] = h Wᵀ + b, a sum along each row of h: of a tile most columns would be padding. Keeps W the other way round,
+// [few, in].
+static void few_outputs(const Layer& l, const Real* h, Real* y, Real* turned, const Now& now) {
+    const long ld = padded(l.in);
+    const Real *W = now.params + l.weight, *bias = l.bias < 0 ? nullptr : now.params + l.bias;
+    const Range own = now.columns(ld), rows = now.rows();
+    for (long c = 0; c < l.out; c++)
+        for (long i = own.begin; i < own.end; i++) turned[c * ld + i] = i < l.in ? W[i * L + c] : Real(0);
+    now.team.meet();
+    for (long b = rows.begin; b < rows.end; b++) {
+        Vec out = bias ? load(bias) : Vec{};
+        for (long c = 0; c < l.out; c++) {
+            Vec sums{};
+            now.each_part(ld, now.apart_in, [&](Columns from) {
+                for (long j = from.begin; j < from.end; j += L)
+                    sums += load(h + from.row(b) + j) * load(turned + c * ld + j);
+            });
+            out[c] += sum(sums);
+        }
+        store(y + b * L, out);
+    }
+}
+
+// dW = δᵀh and δ_below = δW, each by the columns of h.
+static void few_outputs_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
+    const long ld = padded(l.in);
+    const Columns own = now.team.columns(ld, now.n, now.apart_in);
+    Real* mine = turned + own.begin;
+    if (!l.lowest)
+        product(now.n, own.size(), l.out, Left{delta, L, 1}, mine, ld, below + own.place, own.ld, nullptr);
+    product(l.out, own.size(), now.n, Left{delta, 1, L}, h + own.place, own.ld, mine, ld, nullptr);
+    Real* grads = now.grads + l.weight;
+    for (long c = 0; c < l.out; c++)
+        for (long i = own.begin; i < std::min<long>(own.end, l.in); i++) grads[i * L + c] = turned[c * ld + i];
+    if (l.bias >= 0) sum_down(delta, now.own_out(L), now.n, now.grads + l.bias);
+}
+
+static void linear(const Layer& l, const Real* x, Real* y, Real* turned, const Now& now) {
+    if (few(l)) return few_outputs(l, x, y, turned, now);
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Columns own = narrow(l) ? Columns{0, L, 0, L} : now.own_out(ld);
     const Range rows = narrow(l) ? now.rows() : Range{0, now.n};
@@ -333,6 +373,7 @@ static void linear(const Layer& l, const Real* x, Real* y, const Now& now) {
         Real* to = y + own.place + b * own.ld;
         long j = 0;
         for (; j + 4 * L <= own.size(); j += 4 * L) add_hot<4>(hot, b, W + j, own.size(), to + j);
+        for (; j + 3 * L <= own.size(); j += 3 * L) add_hot<3>(hot, b, W + j, own.size(), to + j);
         for (; j < own.size(); j += L) add_hot<1>(hot, b, W + j, own.size(), to + j);
     }
 }
@@ -353,7 +394,9 @@ static void turn(const Layer& l, long from, const Real* W, Columns own, Real* tu
 
 // dW = δᵀh (kept as its transpose, as W is), db = Σδ, δ_below = δW, which needs W the other way round. Of features, δ is
 // asked for embeddings alone, which are the last.
-static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* turned, const Now& now) {
+static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* below, Real* kept, Real* turned,
+                        const Now& now) {
+    if (few(l)) return few_outputs_back(l, delta, h, below, kept, now);
     const long ld = padded(l.out), ld_below = padded(l.in);
     const Columns own = now.own_out(ld), across = narrow(l) ? Columns{0, L, 0, L} : own;
     const Range lines = narrow(l) ? now.team.share(l.in) : Range{0, l.in};
@@ -378,6 +421,7 @@ static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* 
                 add(hot, b, delta + across.place + b * across.ld + j, among, grads + j, across.size());
         };
         for (; j + 4 * L <= across.size(); j += 4 * L) over_rows(add_to_hot<4>);
+        for (; j + 3 * L <= across.size(); j += 3 * L) over_rows(add_to_hot<3>);
         for (; j < across.size(); j += L) over_rows(add_to_hot<1>);
     }
     if (l.bias >= 0) sum_down(delta, own, now.n, now.grads + l.bias);
@@ -449,6 +493,7 @@ static bool writes_over(const Layer& below, const Layer& l) {
 // How many numbers a layer keeps for the way back beside its output, for n rows.
 static long kept_by(const Layer& l, long n) {
     switch (l.kind) {
+        case LINEAR: return few(l) ? l.out * padded(l.in) : 0;
         case BATCH_NORM: return 3 * padded(l.out);
         case FEATURE_NORM:
         case ROOT_MEAN_SQUARE: return padded(n * l.groups);
@@ -460,7 +505,7 @@ static long kept_by(const Layer& l, long n) {
 static void forward(const Layer& l, const Real* x, Real* y, Real* kept, const Now& now) {
     const long ld = padded(l.out);
     switch (l.kind) {
-        case LINEAR: return linear(l, x, y, now);
+        case LINEAR: return linear(l, x, y, kept, now);
         case ACTIVATION:
             return with_function(l, [&](auto f, auto) { now.each_stretch(ld, [&](Range r) { map(x, y, r, f); }); });
         case BATCH_NORM: return batch_norm(l, x, y, kept, now);
@@ -469,6 +514,7 @@ static void forward(const Layer& l, const Real* x, Real* y, Real* kept, const No
         case AFFINE: return affine(l, x, y, now);
         case DROPOUT:
             if (now.training) return dropout(l, x, y, kept, now);
+            if (x == y) return;
             return now.each_stretch(ld, [&](Range r) { map(x, y, r, [](Vec h) { return h; }); });
         case SCALE: return by_columns(l, x, y, now, [](Vec h, Vec by) { return h * by; });
         case SHIFT: return by_columns(l, x, y, now, [](Vec h, Vec by) { return h + by; });
@@ -480,7 +526,7 @@ static void backward(const Layer& l, Real* delta, Real* below, const Real* x, co
                      Real* turned, const Now& now) {
     const long ld = padded(l.out);
     switch (l.kind) {
-        case LINEAR: return linear_back(l, delta, x, below, turned, now);
+        case LINEAR: return linear_back(l, delta, x, below, kept, turned, now);
         case ACTIVATION:
             return with_function(l, [&](auto, auto slope) {
                 now.each_stretch(ld, [&](Range r) {

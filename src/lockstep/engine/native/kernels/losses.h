@@ -12,8 +12,6 @@ struct LossNumbers {
     long scales;
 };
 
-static Real softplus(Real x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
-
 // a log p, a being 1/n at the true class (weighted, smoothed); δ = p Σa − a.
 static Real cross_entropy(const Real* z, const int64_t* target, const int64_t* rows, Real* delta, long n, long C,
                           const LossNumbers& by) {
@@ -69,8 +67,9 @@ static Real binary_cross_entropy(const Real* z, const Real* target, const int64_
         for (long c = 0; c < C; c++) {
             const Real y = target[rows[b] * C + c], x = z[b * ld + c];
             const Real at = ((1 - e) * w1 * y + e / 2 * w1) / total, bt = ((1 - e) * w0 * (1 - y) + e / 2 * w0) / total;
-            loss += at * softplus(-x) + bt * softplus(x);
-            delta[b * ld + c] = (at + bt) / (1 + std::exp(-x)) - at;
+            const Real small = std::exp(-std::abs(x)), log_of = std::log1p(small);  // log(1 + e^x) is max(x, 0) + log_of
+            loss += x > 0 ? at * log_of + bt * (log_of + x) : at * (log_of - x) + bt * log_of;
+            delta[b * ld + c] = (at + bt) * (x > 0 ? Real(1) : small) / (1 + small) - at;
         }
     return loss;
 }

@@ -122,24 +122,36 @@ struct Own {
 // ----------------------------------------------------------------------------------------------------------- the step
 
 static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now& now) {
+    const Inputs& inputs = *p.inputs;
     const long ld = padded(p.features);
     const Range own = now.rows();
-    for (long b = own.begin; b < own.end; b++) {
-        Real* features = desk.input + b * ld;
-        for (long i = 0; b + 1 < own.end && i < p.inputs->formulas; i++)
-            ask_for(p.inputs->formula[i], now.member, rows[b + 1]);
-        int32_t* place = desk.places.data() + b * p.hots;
-        for (long i = 0; i < p.inputs->formulas; i++) {
-            const Formula& f = p.inputs->formula[i];
-            if (f.kind == ONE_HOT && p.hots)
-                *place++ = desk.place_of[p.inputs->among_all(rows[b], f.category)];
-            else
-                fill(*p.inputs, f, now.member, rows[b], features);
+    const auto each_row = [&](const Source& from, long ahead, auto work) {
+        for (long b = own.begin; b < std::min(own.begin + ahead, own.end); b++) from.ask_for(rows[b]);
+        for (long b = own.begin; b < own.end; b++) {
+            if (ahead && b + ahead < own.end) from.ask_for(rows[b + ahead]);
+            work(b, rows[b]);
         }
-        for (long i = 0; i < p.embeddings; i++) {
-            const Embedding& e = p.embedding[i];
-            const int64_t code = p.inputs->code(now.member, rows[b], e.category);
-            std::memcpy(features + e.start, now.params + e.place + code * e.width, e.width * sizeof(Real));
+    };
+    long hot = 0;
+    const void* asked = nullptr;  // formulas of a table read the same rows: the first asks for them
+    for (long i = 0; i < inputs.formulas; i++) {
+        const Formula& f = inputs.formula[i];
+        const Source from = inputs.source(f, now.member);
+        const long ahead = std::exchange(asked, from.rows) == from.rows ? 0 : from.bytes > 512 ? 1 : 32;
+        if (f.kind == ONE_HOT && p.hots) {
+            int32_t* place = desk.places.data() + hot++;
+            each_row(from, ahead, [&](long b, int64_t row) {
+                place[b * p.hots] = desk.place_of[inputs.among_all(row, f.category)];
+            });
+        } else {
+            each_row(from, ahead, [&](long b, int64_t row) { fill(inputs, f, now.member, row, desk.input + b * ld); });
+        }
+    }
+    for (long i = 0; i < p.embeddings; i++) {
+        const Embedding& e = p.embedding[i];
+        for (long b = own.begin; b < own.end; b++) {
+            const int64_t code = inputs.code(now.member, rows[b], e.category);
+            std::memcpy(desk.input + b * ld + e.start, now.params + e.place + code * e.width, e.width * sizeof(Real));
         }
     }
     now.team.meet();
