@@ -76,9 +76,8 @@ def formulas_of_table(table: Table, name: str) -> list[Formula]:
 def formula_of(part: nn.Module, name: str) -> Formula:
     match part:
         case StandardNumbers(clip=False):
-            columns = torch.arange(part.width, dtype=torch.int32)
             most = torch.finfo(part.centre.dtype).max
-            return Formula(FormulaKind.NUMBERS, part.width, columns, f"{name}.centre", f"{name}.spread", -most, most)
+            return Formula(FormulaKind.NUMBERS, part.width, None, f"{name}.centre", f"{name}.spread", -most, most)
         case BinnedNumbers():
             return Formula(FormulaKind.NUMBERS, part.width, part.columns.int(), f"{name}.edges", f"{name}.widths", 0, 1)
     return Formula(FormulaKind.WHOLE, part.width, module=name)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ struct Formula {
     int64_t category;               // which of the codes a one-hot is of
     const void* const* rows;        // for each member [N, …], of bytes or numbers
     int64_t apart;                  // from one row to the next
-    const int32_t* columns;         // where in a row each feature's x is
+    const int32_t* columns;         // where in a row each feature's x is; null: at its own place
     const Real *centre, *spread;    // of all members
     int64_t stride;                 // from one member's to the next
     double low, high;
@@ -72,12 +72,16 @@ static void scale_numbers(const Formula& f, const Real* __restrict x, const Real
                           const Real* __restrict spread, Real* __restrict y) {
     const Real low = Real(f.low), high = Real(f.high);
     const int32_t* __restrict column = f.columns;
-    for (long j = 0; j < f.width; j++) {
-        Real z = (x[column[j]] - centre[j]) / spread[j];
+    const auto scaled = [=](Real value, long j) {
+        Real z = (value - centre[j]) / spread[j];
         z = z == z ? z : Real(0);
         z = z < low ? low : z;
-        y[j] = z > high ? high : z;
-    }
+        return z > high ? high : z;
+    };
+    if (column)
+        for (long j = 0; j < f.width; j++) y[j] = scaled(x[column[j]], j);
+    else
+        for (long j = 0; j < f.width; j++) y[j] = scaled(x[j], j);
 }
 
 static void fill(const Inputs& inputs, const Formula& f, long member, int64_t row, Real* features) {

@@ -1,5 +1,6 @@
 // Losses and where backpropagation starts: the loss, and δ = ∂L/∂output of n rows of C outputs for ONE member.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "vectors.h"
@@ -57,21 +58,30 @@ static Real binary_cross_entropy(const Real* z, const Real* target, const int64_
     const long ld = padded(C);
     const Real w0 = by.weights ? by.weights[0] : Real(1), w1 = by.weights ? by.weights[1] : Real(1);
     const Real e = by.smoothing ? *by.smoothing : Real(0);
-    Real total = 0, loss = 0;
+    Real total = 0;
     for (long b = 0; b < n; b++)
         for (long c = 0; c < C; c++) {
             const Real y = target[rows[b] * C + c];
             total += w1 * y + w0 * (1 - y);
         }
-    for (long b = 0; b < n; b++)
-        for (long c = 0; c < C; c++) {
-            const Real y = target[rows[b] * C + c], x = z[b * ld + c];
-            const Real at = ((1 - e) * w1 * y + e / 2 * w1) / total, bt = ((1 - e) * w0 * (1 - y) + e / 2 * w0) / total;
-            const Real small = std::exp(-std::abs(x)), log_of = std::log1p(small);  // log(1 + e^x) is max(x, 0) + log_of
-            loss += x > 0 ? at * log_of + bt * (log_of + x) : at * (log_of - x) + bt * log_of;
-            delta[b * ld + c] = (at + bt) * (x > 0 ? Real(1) : small) / (1 + small) - at;
+    Vec loss{};
+    for (long begin = 0, b = 0, c = 0; begin < n * C; begin += L) {  // a vector of them at a time
+        Vec x{}, y{}, there{};
+        Real* at[L];
+        const long count = std::min(L, n * C - begin);
+        for (long i = 0; i < count; i++) {
+            x[i] = z[b * ld + c], y[i] = target[rows[b] * C + c], there[i] = 1;
+            at[i] = delta + b * ld + c;
+            if (++c == C) b++, c = 0;
         }
-    return loss;
+        const Vec one = ((1 - e) * w1 * y + e / 2 * w1) / total * there;
+        const Vec zero = ((1 - e) * w0 * (Real(1) - y) + e / 2 * w0) / total * there;
+        const Vec small = exponential(select(x, -x, x)), log_of = log_one_plus(small);  // log(1 + e^x) is max(x, 0) + log_of
+        loss += one * (log_of - smaller(x, Vec{})) + zero * (log_of + larger(x, Vec{}));
+        const Vec d = (one + zero) * select(x, splat(1), small) / (small + Real(1)) - one;
+        for (long i = 0; i < count; i++) *at[i] = d[i];
+    }
+    return sum(loss);
 }
 
 // What a regression loss makes of an error: its share of the loss, and its slope.
