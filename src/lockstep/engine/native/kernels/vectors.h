@@ -84,7 +84,7 @@ static inline Vec exponential(Vec x) {
     }
 }
 
-// log(1 + e) of 0 ≤ e ≤ 1. In float32: 2 artanh(s) with s = e/(2 + e) ≤ 1/3 by its series, within 2 units in the last place.
+// log(1 + e) of 0 ≤ e ≤ 1. In float32: 2 artanh(s) with s = e/(2 + e) ≤ 1/3 by its series, within 3 units in the last place.
 static inline Vec log_one_plus(Vec e) {
     if constexpr (sizeof(Real) == 8) {
         return lane_by_lane(e, [](Real v) { return std::log1p(v); });
