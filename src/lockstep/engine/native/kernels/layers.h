@@ -4,6 +4,7 @@
 #pragma once
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "product.h"
 #include "team.h"
@@ -12,7 +13,6 @@ enum Kind : int32_t {
     LINEAR, ACTIVATION, BATCH_NORM, FEATURE_NORM, ROOT_MEAN_SQUARE, AFFINE, DROPOUT, SCALE, SHIFT,
     ATTENTION, CONVOLUTION, RECURRENCE, SUM  // only in parts.cpp
 };
-constexpr long FEW = 2;  // outputs of a linear layer
 enum Function : int32_t { RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SILU, MISH, SIGMOID, TANH };
 
 // A layer as data; the fields that its kind has no use for are 0. Offsets are places among a member's padded numbers.
@@ -282,7 +282,19 @@ static void affine_back(const Layer& l, Real* delta, const Real* x_hat, const No
 
 // One vector of columns cannot be shared out: rows are.
 static bool narrow(const Layer& l) { return padded(l.out) == L; }
-static bool few(const Layer& l) { return l.out <= FEW && !l.by_places && !l.asked; }
+
+// Of a tile nearly all would be padding. Not the first of a chain, whose features are taken part by part (`asked`).
+constexpr long FEW = 2;
+static bool few(const Layer& l) { return l.out <= FEW && !l.asked; }
+
+// f(vectors, j) for the columns j … of so many vectors, until all `size` are done.
+template <class F>
+static inline void strips(long size, F f) {
+    long j = 0;
+    for (; j + 4 * L <= size; j += 4 * L) f(std::integral_constant<int, 4>{}, j);
+    for (; j + 3 * L <= size; j += 3 * L) f(std::integral_constant<int, 3>{}, j);
+    for (; j < size; j += L) f(std::integral_constant<int, 1>{}, j);
+}
 
 // y [n] += the rows of W [in, n] that a one-hot is multiplied by, some vectors at a time.
 template <int VECTORS>
@@ -312,8 +324,7 @@ static inline void add_to_hot(const Hot& hot, long row, const Real* delta, Range
     });
 }
 
-// y [n, few] = h Wᵀ + b, a sum along each row of h: of a tile most columns would be padding. Keeps W the other way round,
-// [few, in].
+// y [n, few] = h Wᵀ + b, a sum along each row of h. Keeps W the other way round, [few, in].
 static void few_outputs(const Layer& l, const Real* h, Real* y, Real* turned, const Now& now) {
     const long ld = padded(l.in);
     const Real *W = now.params + l.weight, *bias = l.bias < 0 ? nullptr : now.params + l.bias;
@@ -371,10 +382,7 @@ static void linear(const Layer& l, const Real* x, Real* y, Real* turned, const N
     });
     for (long b = rows.begin; hot.count && b < rows.end; b++) {
         Real* to = y + own.place + b * own.ld;
-        long j = 0;
-        for (; j + 4 * L <= own.size(); j += 4 * L) add_hot<4>(hot, b, W + j, own.size(), to + j);
-        for (; j + 3 * L <= own.size(); j += 3 * L) add_hot<3>(hot, b, W + j, own.size(), to + j);
-        for (; j < own.size(); j += L) add_hot<1>(hot, b, W + j, own.size(), to + j);
+        strips(own.size(), [&](auto vectors, long j) { add_hot<vectors()>(hot, b, W + j, own.size(), to + j); });
     }
 }
 
@@ -415,14 +423,10 @@ static void linear_back(const Layer& l, const Real* delta, const Real* h, Real* 
     const Range among = {std::max(lines.begin, hot.begin), std::min(lines.end, hot.end)};
     if (among.size() > 0) {
         std::memset(grads + among.begin * across.size(), 0, among.size() * across.size() * sizeof(Real));
-        long j = 0;
-        const auto over_rows = [&](auto add) {
+        strips(across.size(), [&](auto vectors, long j) {
             for (long b = 0; b < now.n; b++)
-                add(hot, b, delta + across.place + b * across.ld + j, among, grads + j, across.size());
-        };
-        for (; j + 4 * L <= across.size(); j += 4 * L) over_rows(add_to_hot<4>);
-        for (; j + 3 * L <= across.size(); j += 3 * L) over_rows(add_to_hot<3>);
-        for (; j < across.size(); j += L) over_rows(add_to_hot<1>);
+                add_to_hot<vectors()>(hot, b, delta + across.place + b * across.ld + j, among, grads + j, across.size());
+        });
     }
     if (l.bias >= 0) sum_down(delta, own, now.n, now.grads + l.bias);
     if (l.lowest) return;

@@ -76,7 +76,7 @@ static Real binary_cross_entropy(const Real* z, const Real* target, const int64_
         }
         const Vec one = ((1 - e) * w1 * y + e / 2 * w1) / total * there;
         const Vec zero = ((1 - e) * w0 * (Real(1) - y) + e / 2 * w0) / total * there;
-        const Vec small = exponential(select(x, -x, x)), log_of = log_one_plus(small);  // log(1 + e^x) is max(x, 0) + log_of
+        const Vec small = exponential(select(x, -x, x)), log_of = log_one_plus(small);  // log(1 + e^x) − max(x, 0)
         loss += one * (log_of - smaller(x, Vec{})) + zero * (log_of + larger(x, Vec{}));
         const Vec d = (one + zero) * select(x, splat(1), small) / (small + Real(1)) - one;
         for (long i = 0; i < count; i++) *at[i] = d[i];

@@ -17,6 +17,7 @@
 #include "rules.h"
 
 constexpr long MOST_FACTORS = 16;
+constexpr long SHORT_ROW = 512, AHEAD = 32;  // bytes; rows: work on a short one is over long before memory answers
 constexpr long WORTH_A_THREAD = 10'000'000;  // operations in a step, some 0.1 ms: threads of a team meet 20 times in it
 
 // Vectors of `width` numbers at `place`, one for each code of a category; they fill the features from `start` on.
@@ -137,7 +138,7 @@ static void gather(const Program& p, Desk& desk, const int64_t* rows, const Now&
     for (long i = 0; i < inputs.formulas; i++) {
         const Formula& f = inputs.formula[i];
         const Source from = inputs.source(f, now.member);
-        const long ahead = std::exchange(asked, from.rows) == from.rows ? 0 : from.bytes > 512 ? 1 : 32;
+        const long ahead = std::exchange(asked, from.rows) == from.rows ? 0 : from.bytes > SHORT_ROW ? 1 : AHEAD;
         if (f.kind == ONE_HOT && p.hots) {
             int32_t* place = desk.places.data() + hot++;
             each_row(from, ahead, [&](long b, int64_t row) {
